@@ -289,8 +289,8 @@ class Frontend:
         await service.sessions.recover(service.restore)
         if self._host is not None and (since := self._host.ready.since) is not None:
             log.warning(
-                "going on with %d sessions of a server whose process ended %.1f s ago",
-                len(service.sessions.named), time.time() - since,
+                "going on with %d sessions and %d kernels of the pool; the server's process ended %.1f s ago",
+                len(service.sessions.named), service.sessions.pool.kernel_count, time.time() - since,
             )  # fmt: skip
         service.notebooks.start(
             self._documents, sessions=service.sessions, submit=service.submit, watch=self.settings.watch

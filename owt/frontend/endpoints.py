@@ -155,7 +155,8 @@ class Endpoints:
         Returns the reason for a refusal, in words for people, or None.
         """
         if session is None:
-            return "endpoints belong to a session, and this kernel has none"
+            # A kernel of an earlier frontend announces all that it has.
+            return "endpoints belong to a session, and this kernel has none" if request.endpoints else None
         try:
             check(request.endpoints)
             for endpoint in request.endpoints:

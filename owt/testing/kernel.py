@@ -60,7 +60,8 @@ class ScriptedKernel:
     messages of `ask`, `bound` the session and the concurrency of `bind`, `killed` the reason of `kill`,
     `pings` the number of pings. The first cancel sets `cancel_received`. `unhandled` is the number of
     newest messages that it does not handle.
-    `usage` returns `noted`. `ready` is done when the kernel of an earlier frontend has answered.
+    `usage` returns `noted`. `ready` is done when the kernel of an earlier frontend has answered, for whose
+    pool it was started if it has an `edition`; `is_alive` is then False if it has died meanwhile.
     """
 
     ready: asyncio.Future[None]
@@ -80,6 +81,8 @@ class ScriptedKernel:
         self.is_stopped = False
         self.kept_seconds = 0.0
         self.noted = (0, 0.0)
+        self.edition = b""
+        self.is_alive = True
         self.invoked: list[str] = []
         self.calls: list[Call] = []
         self.kept: dict[str, Keep] = {}
@@ -265,6 +268,10 @@ class ScriptedKernels:
         self.on_start(kernel)
         self._started.set()
         return kernel
+
+    def edition(self, spec: str) -> bytes:
+        """Return the edition of the pool, `now`."""
+        return b"now"
 
     def number_from(self, ids: Iterable[str]) -> None:
         """Do nothing: a test gives the kernels that are kept other ids."""

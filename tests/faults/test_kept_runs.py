@@ -20,7 +20,7 @@ from owt.wire import sse
 def server() -> Iterator[LiveServer]:
     # The path of `tmp_path` is too long for sockets.
     with tempfile.TemporaryDirectory() as base:
-        options = ("--runtime-dir", str(Path(base, "r")), "--keep", "5m", "--pool-min", "0")
+        options = ("--runtime-dir", str(Path(base, "r")), "--keep", "5m", "--pool-min", "1")
         with LiveServer(*options, "--run-journal", "100k", "--window", "64k") as server:
             yield server
 
@@ -94,6 +94,38 @@ def test_a_detached_run_needs_no_frontend(server: LiveServer, session: str, tmp_
     # 300 kB were printed, and the journal holds 100.
     assert document["dropped"] > 0
     assert document["events"] > 3
+
+
+def test_kernels_of_the_pool_go_on_with_their_runs_and_spares_wait_for_calls(
+    server: LiveServer, tmp_path: Path
+) -> None:
+    def pids() -> set[int]:
+        pool = server.ask("GET", "/_owt/sessions").json()["pool"]
+        return {kernel["pid"] for kernel in pool}
+
+    gates = [Gate(tmp_path, f"gate{n}") for n in range(3)]
+    detached = f"import os\ndef run():\n    {gates[0].wait}\n    return os.getpid()\n"
+    run = server.call(detached, detach=1).json()["run"]
+    gates[0].reached()
+    code = f"def run():\n    yield 1\n    {gates[1].wait}\n    yield 2\n    {gates[2].wait}\n    yield 3\n"
+    with ask_for_events(server, {"code": code}) as response:
+        events = events_until(response.iter_lines(), "1")
+        gates[1].reached()
+        wait_until(lambda: len(pids()) == 3 and None not in pids())
+        before = pids()
+        kill(server)
+    gates[0].open()
+    gates[1].open()
+    gates[2].reached()
+    server.start()
+    assert pids() == before
+    gates[2].open()
+    with ask_for_events(server, {"code": code}, events[-1].id) as response:
+        events += events_until(response.iter_lines(), None)
+    assert [event.data for event in events if event.event != "done"] == ["1", "2", "3"]
+    assert [int(event.id.rpartition("-")[2]) for event in events] == [1, 2, 3, 4]
+    assert int(server.ask("GET", f"/_owt/runs/{run}/answer").text) in before
+    assert int(server.call("import os\nos.getpid()").text) in before
 
 
 def test_a_repeated_request_gets_the_answer_of_the_run_that_went_on(

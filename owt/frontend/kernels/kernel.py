@@ -132,13 +132,14 @@ class Kernel:
         self.exit: Exit | None = None
         self.in_cell = False
         self.last_cell: float | None = None
+        self.edition = b""  # of the pool for which the kernel starts, with --keep
         # Called with the runs that the kernel has from an earlier frontend, before their output comes.
         self.on_runs: Callable[[tuple[KeptRun, ...]], None] = lambda runs: None
         self.ready: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
         self._owner = owner
         self._welcome = welcome
-        self._session = welcome.session
+        self.session = welcome.session
         self._endpoints = endpoints
         self._calls: KernelConnection | None = None
         self._control: KernelConnection | None = None
@@ -155,6 +156,8 @@ class Kernel:
         calls, control = await self._open_connections()
         with calls, control:
             self._last_output = LastOutput()
+            if self.edition:
+                self._last_output.note_edition(self.edition)
             return self._last_output.hand_over(calls, control)
 
     async def reconnect(self, template: TemplateProcess, held: HeldDescriptors) -> None:
@@ -235,7 +238,7 @@ class Kernel:
                 self.in_cell = running
                 self.last_cell = time.time()
             case RegisterEndpoints(number=number) if self.state is KernelState.READY:
-                problem = self._endpoints.register(self.id, self._session, message)
+                problem = self._endpoints.register(self.id, self.session, message)
                 self.ask(RegisterResult(number, problem))
             case _:
                 raise WireError(f"kernel {self.id} sent {type(message).__name__} out of order")
@@ -268,8 +271,10 @@ class Kernel:
     def bind(self, session: str | None, concurrency: int, owner: KernelOwner) -> None:
         """Give the kernel to another session."""
         assert self._calls is not None
-        self._session = session
+        self.session = session
         self._owner = owner
+        if self._last_output is not None and self._welcome.keep:
+            self._last_output.note_edition(b"")
         self._calls.send(Bind(session, concurrency))
 
     def credit(self, run: str, size: int) -> None:
@@ -288,15 +293,13 @@ class Kernel:
         return 0 if self._calls is None else self._calls.sent
 
     def newest_handled(self) -> int:
-        """Return the number of the newest message that the main thread has begun to handle by now, or before
-        its end."""
+        """Return the number of the newest message that the main thread has begun to handle."""
         number = 0 if self._last_output is None else self._last_output.newest_handled()
         # A kernel that serves calls has handled its first message.
         return number or self.newest_sent
 
     def usage(self) -> tuple[int, float]:
-        """Return the number of calls that were sent, and the time of the last one (0: none), with those of
-        earlier frontends. Only with `--keep`."""
+        """Return the number of calls that all frontends have sent, and the time of the last (--keep)."""
         return (0, 0.0) if self._last_output is None else self._last_output.usage()
 
     def ask(self, message: Cancel | Withdraw | RegisterResult | Input | InputEnd | Forget) -> None:
@@ -312,8 +315,7 @@ class Kernel:
             await self.manager.signal_kernel(signal.SIGINT)
 
     def memory(self) -> int | None:
-        """Return the resident bytes of the process; None when it is gone, or no descriptor is left to read
-        them."""
+        """Return the resident bytes of the process; None if they cannot be read."""
         if self.pid is None:
             return None
         try:
@@ -337,8 +339,7 @@ class Kernel:
     # End ---------------------------------------------------------------------------------------
 
     def kill(self, reason: str, kind: ExitKind = ExitKind.REQUESTED) -> None:
-        """Kill the process, unless it is ending. `reason` is for the owner, in words that follow "the
-        kernel"."""
+        """Kill the process, unless it is ending, for this reason, in words that follow "the kernel"."""
         if self.state in (KernelState.STARTING, KernelState.READY):
             self.exit = Exit(kind, reason=reason)
             self._kill_descendants()
@@ -401,8 +402,7 @@ class Kernel:
                     await self._calls.ended.wait()
 
     def _with_last_output(self, exit: Exit) -> Exit:
-        """Give the owner what the kernel had not sent of the output of its runs; return the exit with what
-        remains."""
+        """Give the owner the last output of its runs; return the exit with what remains."""
         if self._last_output is None or self._calls is None:
             return exit
         try:

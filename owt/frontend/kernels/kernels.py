@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import itertools
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import zmq.asyncio
-from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
 from jupyter_core.paths import jupyter_path
 from msgspec.structs import replace
 from traitlets import TraitError
@@ -25,7 +26,7 @@ from owt.frontend.kernels.environments import Environment, literal, too_old
 from owt.frontend.kernels.exit import ExitKind
 from owt.frontend.kernels.fork import OwtKernelManager
 from owt.frontend.kernels.kernel import Kernel, KernelOwner, KernelState
-from owt.frontend.kernels.templates import Templates
+from owt.frontend.kernels.templates import KeptKernel, Templates
 from owt.wire.messages import CONNECTIONS_VARIABLE, PRELOAD_VARIABLE, Welcome
 from owt.wire.template import KERNEL_MARK
 
@@ -40,6 +41,12 @@ PROVISIONER = "kernel_provisioner"
 NO_VARIABLES: Mapping[str, str] = {}
 START_TIMEOUT = 60.0
 """Seconds from a kernel's start to its `Hello`."""
+
+OTHER_AT_EACH_START = (
+    "OWT_", "OLDPWD", "PWD", "SHLVL", "_", "INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "MAINPID",
+    "LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_",
+)
+"""Variables, and prefixes of variables, that a shell or systemd sets anew for each process."""
 
 
 class Failure(NamedTuple):
@@ -217,9 +224,21 @@ class Kernels:
         self._numbers = itertools.count(max(numbers, default=0) + 1)
 
     @property
-    def kept(self) -> Collection[str]:
-        """Return the ids of the kernels of an earlier frontend that have no session yet."""
-        return () if self._templates is None else self._templates.kept.keys()
+    def kept(self) -> Mapping[str, KeptKernel]:
+        """Return the kernels of an earlier frontend that no session goes on with yet, by id."""
+        return {} if self._templates is None else self._templates.kept
+
+    def edition(self, spec: str) -> bytes:
+        """Return a digest of all settings with which kernels of this kernelspec start now.
+
+        Raises `NoSuchKernel` if there is no kernelspec of this name.
+        """
+        return self._edition(self._specs.get_kernel_spec(spec))
+
+    def _edition(self, spec: KernelSpec) -> bytes:
+        env = sorted(item for item in self._env.items() if not item[0].startswith(OTHER_AT_EACH_START))
+        settings = spec.to_dict(), env, os.getcwd(), self._welcome(None, 1).memory
+        return hashlib.blake2b(repr(settings).encode(), digest_size=16).digest()
 
     def _start_error(self, spec: str, error: Exception) -> OwtError:
         if ran_out(error):
@@ -240,9 +259,12 @@ class Kernels:
                 manager.main_template = self._templates.main
                 preload = self._templates.modules_of(command, spec)
                 manager.hold = kernel.hold
-                if self._templates.main.keeping is not None and PROVISIONER not in spec.metadata:
-                    # jupyter_client's own one would make the kernel a child of this process.
-                    spec.metadata = {**spec.metadata, PROVISIONER: {"provisioner_name": "owt-fork"}}
+                if self._templates.main.keeping is not None:
+                    if kernel.session is None:
+                        kernel.edition = self._edition(spec)
+                    if PROVISIONER not in spec.metadata:
+                        # jupyter_client's own one would make the kernel a child of this process.
+                        spec.metadata = {**spec.metadata, PROVISIONER: {"provisioner_name": "owt-fork"}}
             cwd = cwd or Environment.of(spec.metadata).cwd
             # The variables of a kernelspec would win over the environment.
             spec.env = {**spec.env, **literal(env)}

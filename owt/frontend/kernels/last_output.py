@@ -14,6 +14,7 @@ import socket
 import struct
 import tempfile
 import time
+from typing import NamedTuple
 
 from owt.wire.chunk import Stderr, Stdout
 from owt.wire.messages import Output
@@ -24,8 +25,25 @@ MAX_READ = 1024 * 1024
 
 
 _USAGE = struct.Struct("<Qd")
-"""Notes for the next frontend, behind what the kernel uses of the memory: the number of calls that the kernel
-got, and the time of the last one."""
+_EDITION = struct.Struct("16s")
+"""Notes for the next frontend, behind what the kernel uses of the memory."""
+
+
+class Notes(NamedTuple):
+    """Notes of an earlier frontend about a kernel: the number of calls that the kernel got, the time of the
+    last one (0: none), and the edition of the pool (see `Kernels.edition`) that it was started for; zeros
+    if it is a session's."""
+
+    calls: int
+    last_call: float
+    edition: bytes
+
+    @classmethod
+    def read(cls, memory: int) -> Notes:
+        """Return the notes in this memory."""
+        data = os.pread(memory, _USAGE.size + _EDITION.size, SIZE)
+        data = data.ljust(_USAGE.size + _EDITION.size, b"\0")
+        return cls(*_USAGE.unpack_from(data), *_EDITION.unpack_from(data, _USAGE.size))
 
 
 class LastOutput:
@@ -77,11 +95,15 @@ class LastOutput:
         self._calls += 1
         os.pwrite(self._memory, _USAGE.pack(self._calls, time.time()), SIZE)
 
+    def note_edition(self, edition: bytes) -> None:
+        """Note for the next frontend that the kernel is one of the pool, started for this edition of it;
+        empty if it is a session's."""
+        if self._memory >= 0:
+            os.pwrite(self._memory, _EDITION.pack(edition), SIZE + _USAGE.size)
+
     def usage(self) -> tuple[int, float]:
         """Return the number of calls that were noted, and the time of the last one (0: none)."""
-        data = os.pread(self._memory, _USAGE.size, SIZE) if self._memory >= 0 else b""
-        calls, last = _USAGE.unpack(data) if len(data) == _USAGE.size else (0, 0.0)
-        return calls, last
+        return (0, 0.0) if self._memory < 0 else Notes.read(self._memory)[:2]
 
     def read(self, received: int) -> tuple[list[Output], list[Stdout | Stderr]]:
         """Return the output of a dead kernel that had sent `received` messages: that of known runs, and the

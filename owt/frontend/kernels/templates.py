@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import os
+import select
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from jupyter_client.kernelspec import KernelSpec
 from owt.errors import ConfigError
 from owt.frontend.kernels.environments import Environment, module_command, variables
 from owt.frontend.kernels.host import HeldDescriptors, Host
+from owt.frontend.kernels.last_output import Notes
 from owt.frontend.kernels.template import Keeping, TemplateProcess
 
 log = logging.getLogger("owt.template")
@@ -26,6 +28,18 @@ class KeptKernel(NamedTuple):
     template: TemplateProcess
     mark: str
     held: HeldDescriptors
+
+    @property
+    def edition(self) -> bytes:
+        """Return the edition of the pool that the kernel was started for; zeros if it is a session's."""
+        return Notes.read(self.held.descriptors[1]).edition
+
+    @property
+    def is_alive(self) -> bool:
+        """Return False if the process has ended meanwhile."""
+        poll = select.poll()
+        poll.register(self.held.descriptors[-1], select.POLLIN)
+        return self.held.code is None and not poll.poll(0)
 
 
 class Templates:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 
 from owt.errors import Busy, WaitsForItself
 from owt.frontend.kernels.exit import ExitKind
@@ -15,6 +16,7 @@ from owt.frontend.sessions.deadlines import Limits
 from owt.frontend.sessions.events import SessionOwner
 from owt.frontend.sessions.failures import SHUTTING_DOWN, cancelled_in_queue, not_begun, start_failure
 from owt.frontend.sessions.session import Session
+from owt.wire.messages import KeptRun
 
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0
 """Seconds before a failed start of a spare is retried; they double each time, up to the last."""
@@ -30,6 +32,9 @@ class Pool(SessionOwner):
 
     A stuck member gets no calls, and the calls that it has not begun go to others. It does not count as one
     of the `max_members` until it is killed, unless as many are stuck.
+
+    A member of an earlier frontend that this one does not need, or would start in another way, ends as soon
+    as it has no run.
     """
 
     def __init__(
@@ -52,9 +57,16 @@ class Pool(SessionOwner):
         self._min_spares = min_spares
         self._max_members = max_members
         self._max_nested = max_nested
+        # Members of an earlier frontend that end as soon as they are idle.
+        self._leaving: set[Session] = set()
         self._closed = False
         self._failures = 0
         self._retry: asyncio.TimerHandle | None = None
+
+    @property
+    def kernel_count(self) -> int:
+        """Return the number of members and spares that have a kernel."""
+        return sum(session.kernel is not None for session in (*self.members, *self.spares))
 
     @property
     def has_kernel(self) -> bool:
@@ -76,6 +88,23 @@ class Pool(SessionOwner):
             spare = self._new_session()
             self.spares.append(spare)
             spare.start()
+
+    async def resume(
+        self, id: str, *, is_current: bool, restore: Callable[[KeptRun], Run]
+    ) -> None:
+        """Go on with a kernel of an earlier frontend's pool; unless it `is_current`, only until its runs have
+        ended. `restore` returns a run that the kernel has."""
+        session = self._new_session()
+        kernel = await self._kernels.resume(id, self._spec, None, 1, session)
+        if kernel is None:
+            return
+        session.go_on(kernel, restore)
+        if is_current and not session.calls and len(self.spares) < self._min_spares:
+            self.spares.append(session)
+            return
+        self.members.append(session)
+        if not (is_current and session.calls):
+            self._leaving.add(session)
 
     def submit(self, run: Run) -> None:
         """Run a call on a kernel of the pool.
@@ -142,6 +171,11 @@ class Pool(SessionOwner):
             self._failures = 0
         if session not in self.members:
             return
+        if session in self._leaving:
+            self._leaving.remove(session)
+            self.members.remove(session)
+            session.close_soon("the pool has no use for it")
+            return
         # Others than this one run calls. Beyond the limit, only nested calls may.
         room = self._usable <= self._max_members or self._busy < self._max_members
         for run in self.waiting:
@@ -167,6 +201,7 @@ class Pool(SessionOwner):
         """Remove a session that cannot get a kernel. Calls that waited for it go to others, or fail."""
         if session in self.members:
             self.members.remove(session)
+            self._leaving.discard(session)
         if session in self.spares:
             # Retry later: otherwise a broken environment would start kernels in a loop.
             self.spares.remove(session)
@@ -181,7 +216,7 @@ class Pool(SessionOwner):
     def _choose(self, run: Run) -> Session | None:
         best: Session | None = None
         for member in self.members:
-            if member.state == "idle" and not member.queue:
+            if member.state == "idle" and not member.queue and member not in self._leaving:
                 if member.knows(run.call.code):
                     return member
                 if best is None or (member.last_used or 0) > (best.last_used or 0):

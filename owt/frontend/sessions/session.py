@@ -368,17 +368,22 @@ class Session:
         """
         for name in ("created", "last_used", "calls", "restarts", "restarted", "last_death"):
             setattr(self, name, getattr(record, name))
-        self.kernel, self.ever_started = kernel, True
+        self.ever_started = True
         if kernel is not None:
-            calls, last_call = kernel.usage()
-            self.calls, self.last_used = self.calls + calls, last_call or self.last_used
-            kernel.on_runs = lambda runs: self._resume_runs(kernel, runs, restore)
-            kernel.ready.add_done_callback(lambda _: self._send_queued())
+            self.go_on(kernel, restore)
         else:
             if record.kernel is not None:
                 self._loss = self.last_death = "ended with the server and the process that kept it"
                 self.restarts, self.restarted = self.restarts + 1, time.time()
             self.start()
+
+    def go_on(self, kernel: Kernel, restore: Callable[[KeptRun], Run]) -> None:
+        """Go on with the kernel of an earlier frontend. `restore` returns a run that the kernel has."""
+        self.kernel, self.ever_started = kernel, True
+        calls, last_call = kernel.usage()
+        self.calls, self.last_used = self.calls + calls, last_call or self.last_used
+        kernel.on_runs = lambda runs: self._resume_runs(kernel, runs, restore)
+        kernel.ready.add_done_callback(lambda _: self._send_queued())
 
     def _resume_runs(
         self, kernel: Kernel, runs: Iterable[KeptRun], restore: Callable[[KeptRun], Run]

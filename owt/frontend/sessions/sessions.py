@@ -167,7 +167,7 @@ class Sessions(SessionOwner):
         return session
 
     async def recover(self, restore: Callable[[KeptRun], Run]) -> None:
-        """Go on with the sessions of an earlier frontend, and end its kernels that have none."""
+        """Go on with the sessions and the pool of an earlier frontend, and end its other kernels."""
         if self.records is None:
             return
         records = self.records.read()
@@ -190,14 +190,17 @@ class Sessions(SessionOwner):
             self.named[record.name] = session
             session.resume(record, kernel, restore)
             self.records.follow(session)
-        for id in list(self.kernels.kept):
-            unneeded = await self.kernels.resume(id, self._spec, None, 1, _Nobody())
-            if unneeded is not None:
+        edition = self.kernels.edition(self._spec)
+        for id, kept in list(self.kernels.kept.items()):
+            is_alive = kept.is_alive
+            if any(kept.edition) and is_alive:
+                await self.pool.resume(id, is_current=kept.edition == edition, restore=restore)
+            elif (unneeded := await self.kernels.resume(id, self._spec, None, 1, _Nobody())) and is_alive:
                 unneeded.kill("was not needed any more")
-        recovered = [session.kernel.ready for session in self.named.values() if session.kernel is not None]
-        if recovered:
-            # Their endpoints arrive with the answers, and then requests can be.
-            await asyncio.wait(recovered, timeout=RECOVERY_TIMEOUT)
+        sessions = (*self.named.values(), *self.pool.members, *self.pool.spares)
+        if kernels := [session.kernel for session in sessions if session.kernel is not None]:
+            # Their endpoints and runs arrive with the answers, and then requests can be.
+            await asyncio.wait([kernel.ready for kernel in kernels], timeout=RECOVERY_TIMEOUT)
 
     def spec_of(self, call: Call) -> str:
         """Return the kernelspec that a call names, or else that of its session."""

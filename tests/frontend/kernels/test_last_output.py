@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from owt.frontend.kernels.last_output import MAX_READ, LastOutput
+from owt.frontend.kernels.last_output import MAX_READ, LastOutput, Notes
 from owt.kernel.calls.handover import FrontendEnd
 from owt.testing import async_test, settle
 from owt.wire.chunk import Stderr, Stdout
@@ -107,3 +107,20 @@ async def test_the_end_of_the_kernel_closes_the_channel_and_close_the_rest() -> 
     last_output.close()
     del kernel
     assert len(os.listdir("/dev/fd")) == before
+
+
+@async_test
+async def test_notes_are_read_from_the_memory() -> None:
+    output = LastOutput()
+    memory = output.descriptors[1]
+    assert Notes.read(memory) == (0, 0.0, bytes(16))
+    output.note_edition(b"0123456789abcdef")
+    assert Notes.read(memory) == (0, 0.0, b"0123456789abcdef")
+    output.note_call()
+    calls, last_call, edition = Notes.read(memory)
+    assert (calls, edition) == (1, b"0123456789abcdef")
+    assert output.usage() == (1, last_call)
+    output.note_edition(b"")
+    assert Notes.read(memory) == (1, last_call, bytes(16))
+    output.close()
+    assert output.usage() == (0, 0.0)
