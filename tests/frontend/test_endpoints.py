@@ -214,6 +214,7 @@ def test_an_endpoint_that_is_gone_is_forgotten_after_a_time():
 
 def test_a_kernel_of_the_pool_can_register_no_endpoint(table):
     assert "this kernel has none" in (keep(table, at("/a"), session=None) or "")
+    assert keep(table, session=None) is None
 
 
 def test_the_number_of_endpoints_of_all_sessions_is_limited(table):

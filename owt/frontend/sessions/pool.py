@@ -98,7 +98,7 @@ class Pool(SessionOwner):
         kernel = await self._kernels.resume(id, self._spec, None, 1, session)
         if kernel is None:
             return
-        session.go_on(kernel, restore)
+        session.resume_kernel(kernel, restore)
         if is_current and not session.calls and len(self.spares) < self._min_spares:
             self.spares.append(session)
             return

@@ -370,14 +370,14 @@ class Session:
             setattr(self, name, getattr(record, name))
         self.ever_started = True
         if kernel is not None:
-            self.go_on(kernel, restore)
+            self.resume_kernel(kernel, restore)
         else:
             if record.kernel is not None:
                 self._loss = self.last_death = "ended with the server and the process that kept it"
                 self.restarts, self.restarted = self.restarts + 1, time.time()
             self.start()
 
-    def go_on(self, kernel: Kernel, restore: Callable[[KeptRun], Run]) -> None:
+    def resume_kernel(self, kernel: Kernel, restore: Callable[[KeptRun], Run]) -> None:
         """Go on with the kernel of an earlier frontend. `restore` returns a run that the kernel has."""
         self.kernel, self.ever_started = kernel, True
         calls, last_call = kernel.usage()
