@@ -17,12 +17,12 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from owt.errors import BadRequest, ConfigError
-from owt.frontend import banner, logs, malloc, process_title
+from owt.frontend import banner, logs, malloc, process_title, systemd
 from owt.frontend.access.authentication import Authenticator
 from owt.frontend.access.origins import Origins
 from owt.frontend.application import Owt
@@ -207,9 +207,15 @@ def _interval(idle: float | None) -> float:
 class Frontend:
     """One running server, which owns all of its parts. Call `start`, then `stop`."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str], descriptors: Descriptors) -> None:
-        """Read the files that the settings name, and listen. `environ` is the environment of kernels, from
-        which the server's own settings and secrets are removed.
+    def __init__(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        descriptors: Descriptors,
+        passed: Sequence[socket.socket] = (),
+    ) -> None:
+        """Read the files that the settings name, and listen, or use the sockets that systemd has `passed`.
+        `environ` is the environment of kernels, from which the server's own settings and secrets are removed.
 
         Raises `ConfigError` for a kernelspec, files with users, tokens or certificates, notebooks, an address
         and a runtime directory that cannot be used.
@@ -231,7 +237,7 @@ class Frontend:
             directory = KeptDirectory(kept_path(settings), REAPER_COMMAND)
             self._runtime_dir, self._host = directory, directory.host
             try:
-                self._sockets = self._open_sockets()
+                self._sockets = self._open_sockets(passed)
             except ConfigError:
                 directory.discard()
                 raise
@@ -240,7 +246,7 @@ class Frontend:
             history = directory.begin_history(self._sockets.url, settings.keep)
             keeping = Keeping(settings.keep, os.path.join(directory.path, HOST_SOCKET), directory.lock)
         else:
-            self._sockets = open_sockets(settings)
+            self._sockets = open_sockets(settings, passed=passed)
             try:
                 self._runtime_dir = RuntimeDirectory(settings.runtime_dir, secrets.token_hex(8))
             except ConfigError:
@@ -261,23 +267,26 @@ class Frontend:
             kernel_env=kernel_environment(environ, self._sockets, runtime_dir, server_id),
         )
 
-    def _open_sockets(self) -> ListeningSockets:
-        """Return the sockets that were kept, or new ones. Raises `ConfigError` if those that were kept have
-        another address."""
+    def _open_sockets(self, passed: Sequence[socket.socket]) -> ListeningSockets:
+        """Return the sockets that systemd has `passed`, those that were kept, or new ones. Raises
+        `ConfigError` if those that were kept have another address."""
         if self._host is None:
-            return open_sockets(self.settings)
+            return open_sockets(self.settings, passed=passed)
         self._host.adopt(self.settings.keep)
         for name, held in self._host.held.items():
             if name.startswith(LISTEN):
                 kept = [socket.socket(fileno=descriptor) for descriptor in held.descriptors]
-                sockets, url = open_sockets(self.settings, kept), name.removeprefix(LISTEN)
-                if sockets.url != url or self.settings.port not in (0, sockets.local.port):
+                sockets, url = open_sockets(self.settings, kept, passed=passed), name.removeprefix(LISTEN)
+                own_port = self.settings.port if self.settings.unix_socket is None else 0
+                if sockets.url != url or own_port not in (0, sockets.local.port):
                     raise ConfigError(
                         f"--keep: the sessions that are kept in {self._runtime_dir.path} belong to a server "
                         f"at {url}; give the same address, or end them by owt stop"
                     )
+                for sock in kept if passed else ():
+                    sock.close()
                 return sockets
-        return open_sockets(self.settings)
+        return open_sockets(self.settings, passed=passed)
 
     async def start(self) -> None:
         """Accept connections, and begin to start kernels."""
@@ -350,7 +359,7 @@ def kernel_environment(
     environ: Mapping[str, str], sockets: ListeningSockets, runtime_dir: str, server_id: str
 ) -> dict[str, str]:
     """Return the environment of kernels, which has none of the server's settings and secrets."""
-    removed = {row.variable for row in all_settings()} | process_title.CLIENT_SECRETS
+    removed = {row.variable for row in all_settings()} | process_title.CLIENT_SECRETS | systemd.VARIABLES
     removed.add(certificate.VARIABLE)
     env = {name: value for name, value in environ.items() if name not in removed}
     # debugpy, which ipykernel imports, warns on stderr about Python's own frozen modules.
@@ -378,7 +387,9 @@ def serve(settings: Settings, on_ready: Callable[[str], None] = lambda url: None
 async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> int:
     descriptors = Descriptors()
     descriptors.raise_limit()
-    frontend = Frontend(settings, dict(os.environ), descriptors)
+    passed = systemd.passed_sockets(os.environ)
+    settings = systemd.with_sockets(settings, passed)
+    frontend = Frontend(settings, dict(os.environ), descriptors, passed)
     # What has been imported stays. The garbage collector would walk through it every few thousand calls, and
     # all clients would wait for up to 0.1 s.
     gc.freeze()
@@ -394,6 +405,7 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     await frontend.start()
+    systemd.notify("READY=1", f"STATUS=serving on {frontend.url}")
     _print(f"Owt serving on {frontend.url}")
     on_ready(frontend.url)
     if settings.show_examples:
@@ -402,6 +414,7 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> int:
         _print(banner.examples(frontend.url, user=user, token=token))
     await stopping.wait()
     log.info("shutting down; running calls get %g s (send the signal again to end them now)", settings.drain)
+    systemd.notify("STOPPING=1", "STATUS=shutting down")
     await frontend.stop(settings.drain, hurry)
     return 0
 

@@ -65,8 +65,11 @@ class ListeningSockets:
                     os.unlink(path)
 
 
-def open_sockets(settings: Settings, kept: Sequence[socket.socket] = ()) -> ListeningSockets:
-    """Listen at the address, port or path of the settings, or go on with the sockets that were `kept`.
+def open_sockets(
+    settings: Settings, kept: Sequence[socket.socket] = (), *, passed: Sequence[socket.socket] = ()
+) -> ListeningSockets:
+    """Listen at the address, port or path of the settings, or go on with the sockets that were `kept`, or
+    with those that systemd has `passed`, which removes their files itself.
 
     Raises `ConfigError` for a port or path that is in use or unusable, and for an unusable certificate or
     key.
@@ -74,12 +77,14 @@ def open_sockets(settings: Settings, kept: Sequence[socket.socket] = ()) -> List
     tls, certificate = tls_context(settings) or (None, None)
     if settings.unix_socket is not None:
         path = os.path.abspath(settings.unix_socket)
-        sock = kept[0] if kept and os.path.exists(path) else _listen_unix(path)
         url = unix_url(path) + settings.base_url
+        if passed:
+            return ListeningSockets(list(passed), url, Server.from_url(url))
+        sock = kept[0] if kept and os.path.exists(path) else _listen_unix(path)
         socket_file = (path, _identity(os.lstat(path)))
         return ListeningSockets([sock], url, Server.from_url(url), _socket_file=socket_file)
     try:
-        sockets = list(kept) or bind_sockets(settings.port, settings.address)
+        sockets = list(passed or kept) or bind_sockets(settings.port, settings.address)
     except OSError as error:
         raise CannotListen(
             f"--port: cannot listen on {settings.address}:{settings.port}: "
