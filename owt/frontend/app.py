@@ -41,6 +41,7 @@ from owt.frontend.kernels.templates import Templates
 from owt.frontend.maintenance import Job
 from owt.frontend.notebooks.documents import read_documents
 from owt.frontend.runs.cache import Cache
+from owt.frontend.runs.records import RunRecords
 from owt.frontend.runs.table import Runs
 from owt.frontend.runtime_dir import RuntimeDirectory
 from owt.frontend.service import Service
@@ -56,6 +57,8 @@ log = logging.getLogger("owt")
 
 ENDPOINTS_INTERVAL = 60.0
 """Seconds between two removals of the endpoints that are gone for too long."""
+RECORDS_INTERVAL = 1.0
+"""Seconds between two attempts to write records that could not be written."""
 LAST_RESPONSES = 1.0
 """Seconds that clients get to receive the responses of calls that the end of the server has ended."""
 
@@ -180,12 +183,14 @@ def build(
         counters=counters,
         endpoints=endpoints,
         history=history,
+        run_records=None if keeping is None else RunRecords(Path(runtime_dir, SESSIONS)),
     )
     interval = _interval(settings.session_idle)
     jobs = (
         Job(interval, sessions.cull),
         Job(interval, runs.prune),
         Job(ENDPOINTS_INTERVAL, endpoints.prune),
+        Job(RECORDS_INTERVAL, service.check_records),
         Job(check_interval(settings.kill_after), sessions.check),
         Job(_interval(settings.template_idle), templates.end_idle),
     )
@@ -295,8 +300,9 @@ class Frontend:
         descriptors = [sock.fileno() for sock in self._sockets.sockets]
         parts.templates.main.hold(LISTEN + self.url, descriptors)
         service = parts.service
-        await service.sessions.recover(service.restore)
-        if self._host is not None and (since := self._host.ready.since) is not None:
+        since = None if self._host is None else self._host.ready.since
+        await service.recover(since or time.time())
+        if since is not None:
             log.warning(
                 "going on with %d sessions and %d kernels of the pool; the server's process ended %.1f s ago",
                 len(service.sessions.named), service.sessions.pool.kernel_count, time.time() - since,
@@ -334,6 +340,8 @@ class Frontend:
         await parts.listener.close_all_connections()
         parts.application.gateway.close()
         await parts.kernels.close()
+        if service.run_records is not None:
+            service.run_records.close()
         # The template takes the lock to clean up.
         self._runtime_dir.unlock()
         await parts.templates.close()

@@ -36,7 +36,10 @@ FRONTEND_LOCK = "frontend.lock"
 """File that is locked while a frontend serves from the directory; it has the frontend's process id."""
 
 SESSIONS = "sessions"
-"""Folder with the records of sessions."""
+"""Folder with the records of sessions and of calls."""
+
+RECORDS = (".json", ".log", ".run")
+"""Ends of the names of records that count also when the kernels have ended: of sessions, and of calls."""
 
 TAKEOVER_TIMEOUT = 1.0
 """Seconds that the end of an earlier frontend may take after its kill."""
@@ -120,7 +123,7 @@ class KeptDirectory(RuntimeDirectory):
                 f"--runtime-dir: its path is longer than {MAX_LENGTH - 16} bytes, too long for Unix sockets"
             )
         self.host: Host | None = None
-        # Records of sessions whose kernels have ended with the processes of the earlier server.
+        # Records of sessions and calls whose kernels have ended with the processes of the earlier server.
         self._lost: dict[str, bytes] = {}
         self._frontend_lock = -1
         start = time.monotonic()
@@ -173,11 +176,13 @@ class KeptDirectory(RuntimeDirectory):
             folder = Path(self.path, SESSIONS)
             folder.mkdir(mode=0o700, exist_ok=True)
             for name, record in self._lost.items():
+                (folder / name).touch(0o600)
                 (folder / name).write_bytes(record)
             return True
         log.warning("cleaning up after a server whose processes have ended: %s", self.path)
         with contextlib.suppress(OSError):
-            self._lost = {path.name: path.read_bytes() for path in Path(self.path, SESSIONS).glob("*.json")}
+            paths = [path for path in Path(self.path, SESSIONS).iterdir() if path.suffix in RECORDS]
+            self._lost = {path.name: path.read_bytes() for path in paths}
         os.close(self._lock)
         subprocess.run([*reaper, server_id, self.path, "all"], stdin=subprocess.DEVNULL, check=False)
         return False

@@ -16,6 +16,7 @@ from owt.frontend.notebooks.notebooks import Notebooks
 from owt.frontend.problems import failed
 from owt.frontend.runs.cache import Cache, key_of
 from owt.frontend.runs.claims import Claim
+from owt.frontend.runs.records import RunRecords
 from owt.frontend.runs.runs import Run
 from owt.frontend.runs.table import Runs
 from owt.frontend.sessions import waiting
@@ -28,7 +29,7 @@ from owt.wire.messages import KeptRun
 class Service:
     """The collaborators of a server's handlers. Every call goes through `submit`.
 
-    `history` is that of a server whose sessions outlive its frontend.
+    `history` and `run_records` are those of a server whose sessions outlive its frontend.
     """
 
     settings: Settings
@@ -42,7 +43,9 @@ class Service:
     counters: Counters = field(default_factory=Counters)
     endpoints: Endpoints = field(default_factory=Endpoints)
     history: History | None = None
+    run_records: RunRecords | None = None
     notebooks: Notebooks = field(init=False)
+    _earlier_end: float = 0.0
 
     def __post_init__(self) -> None:
         self.notebooks = Notebooks(self.endpoints)
@@ -83,10 +86,36 @@ class Service:
             run.detach()
         return run, lookup
 
+    async def recover(self, ended_at: float) -> None:
+        """Go on with the sessions and runs of an earlier frontend, whose process ended at this time."""
+        self._earlier_end = ended_at
+        runs = []
+        for recorded in () if self.run_records is None else self.run_records.read():
+            run = self.restore(recorded.kept)
+            run.sent_to, run.number = recorded.sent_to, recorded.number
+            run.cancel_reason = recorded.cancel_reason
+            run.unread_since = recorded.unread_since or ended_at
+            recorded.record.attach(run)
+            runs.append(run)
+        await self.sessions.recover(self.restore, runs)
+        for run in self.runs.live():
+            self._find_caller(run)
+
+    def check_records(self) -> None:
+        """Write the records that could not be written, if it is possible now."""
+        for records in (self.sessions.records, self.run_records):
+            if records is not None:
+                records.check()
+
     def restore(self, kept: KeptRun) -> Run:
-        """Return a run that a kernel has from an earlier frontend."""
+        """Return a run that a kernel has from an earlier frontend, or that was recorded."""
+        known = self.runs.get(kept.run)
         run = self.runs.restore(kept)
-        run.observe(self.counters)
+        if run is not known:
+            run.unread_since = self._earlier_end
+            run.observe(self.counters)
+        elif run.record is not None:
+            run.record.confirmed()
         return run
 
     def refuse(
@@ -136,16 +165,21 @@ class Service:
             )
         run = self.runs.create(call, claim)
         run.observe(self.counters)
-        if (caller := self._caller(call)) is not None:
-            run.caller = caller
-            caller.nested |= {run}
+        self._find_caller(run)
         try:
             self.sessions.submit(run)
         except BaseException:
             run.leave_caller()
             self.runs.drop(run)
             raise
+        if self.run_records is not None:
+            self.run_records.add(run)
         return run
+
+    def _find_caller(self, run: Run) -> None:
+        if (caller := self._caller(run.call)) is not None:
+            run.caller = caller
+            caller.nested |= {run}
 
     def _caller(self, call: Call) -> Run | None:
         """Return the active run that has made the call and waits for it, or None."""

@@ -47,6 +47,9 @@ PING = ""
 MIN_ATTACHMENT = 64 * 1024
 """Minimum size of a request body, or of an item of input, that travels as an attachment, in bytes."""
 
+INPUT_LOST = "broke off, because the server has ended"
+"""Problem of a body that was still coming when the frontend ended."""
+
 
 class Keep(Struct, frozen=True, array_like=True):
     """Mark of a run whose output the kernel keeps, for the next frontend, until it receives `Forget`.

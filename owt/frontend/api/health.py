@@ -99,5 +99,5 @@ def _kept(service: Service) -> dict[str, object] | None:
         "since": timestamp(history.started),
         "restarts": history.restarts,
         "kept_seconds": history.kept_seconds,
-        "problem": records.problem,
+        "problem": records.problem or (service.run_records and service.run_records.problem),
     }

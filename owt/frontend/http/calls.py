@@ -168,7 +168,21 @@ class CallExchange(Exchange):
         except OwtError as error:
             self._refuse(facts, session, error)
             return
-        self._follow(call, run, cached)
+        if run.record is None or run.record.recorded is None or run.record.recorded.done():
+            self._follow(call, run, cached)
+        else:
+            # No client may know a run that would be lost.
+            run.record.recorded.add_done_callback(lambda _: self._follow_later(call, run, cached))
+
+    def _follow_later(self, call: Call, run: Run, cached: str | None) -> None:
+        """Respond with what a run sends, unless the client has disconnected meanwhile."""
+        try:
+            if self.disconnected:
+                run.follow().close()
+            else:
+                self._follow(call, run, cached)
+        except Exception:
+            self.writer.fail()
 
     def _resume(self, call: Call, claim: Claim | None) -> bool:
         """Respond with the events that follow the last one that the client has, if it names one.

@@ -22,7 +22,7 @@ from typing import Literal, Protocol
 
 from owt.wire.call import Call
 from owt.wire.chunk import OVERHEAD, Prompt
-from owt.wire.messages import Input, InputEnd, KeptRun, is_body_input
+from owt.wire.messages import INPUT_LOST, Input, InputEnd, KeptRun, is_body_input
 
 
 class InputState(Enum):
@@ -110,7 +110,7 @@ class RunInput:
         new = cls(kept.run)
         new.received = new.sent = kept.received
         if kept.call.request.input_size and not kept.call.body_parsed:
-            new.is_body, new.state = True, InputState.ENDED
+            new.is_body, new.state, new._error = True, InputState.ENDED, INPUT_LOST
         return new
 
     @property

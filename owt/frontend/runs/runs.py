@@ -68,6 +68,18 @@ class RunKernel(Protocol):
         """Send a message that the kernel handles while calls run."""
 
 
+class RunRecord(Protocol):
+    """Record of a run for the next frontend. `recorded` is done when a large one has been written."""
+
+    recorded: asyncio.Future[None] | None
+
+    def update(self) -> None:
+        """Record that the run was sent, taken back, cancelled, or left by its readers."""
+
+    def confirmed(self) -> None:
+        """Handle that the run's kernel has the call."""
+
+
 class RunObserver(Protocol):
     """Observer of a run. Its methods must not raise."""
 
@@ -112,6 +124,10 @@ class Run(Struct, eq=False):
     nested: frozenset[Run] = frozenset()
     detached: bool = False
     resumable: bool = False
+    sent_to: str | None = None  # id of the kernel that was sent the call
+    number: int = 0  # of the message with which it was sent
+    unread_since: float = 0.0  # 0: a reader has yet to come, or has not left
+    record: RunRecord | None = None
     user: str | None = None
     claim: Claim | None = None
     shared_by: int = 1  # calls, without those that were cancelled
@@ -202,7 +218,14 @@ class Run(Struct, eq=False):
         """Record that the kernel has not begun the run, so that it waits in its session's queue again."""
         self.state = RunState.QUEUED
         self.kernel = self.started_at = self._executor = self._keeper = None
-        self._granted = 0
+        self._granted = self.number = 0
+        self.sent_to = None
+        self.note()
+
+    def note(self) -> None:
+        """Record for the next frontend what has changed."""
+        if self.record is not None:
+            self.record.update()
 
     def cancel(self, reason: CancelReason) -> None:
         """Have the session end the run, unless it has ended."""
@@ -299,6 +322,9 @@ class Run(Struct, eq=False):
         position = 0 if after is None else self.journal.position(after)
         reader = Reader(self, position, self.journal.bytes_before(position) if position else 0)
         self._readers.append(reader)
+        if self.unread_since:
+            self.unread_since = 0.0
+            self.note()
         self._keep_running()
         return reader
 
@@ -316,6 +342,9 @@ class Run(Struct, eq=False):
             return
         self._left_at = max(self._left_at, reader.consumed)
         self.grant()
+        if not self._readers:
+            self.unread_since = time.time()
+            self.note()
         self.wait_for_reader()
 
     def wait_for_reader(self) -> None:
@@ -323,8 +352,9 @@ class Run(Struct, eq=False):
         if self.ended or self._readers or self.detached:
             return
         if self.resumable and self.resume_window > 0:
+            elapsed = max(0, time.time() - self.unread_since) if self.unread_since else 0
             loop = asyncio.get_running_loop()
-            self._abandoned = loop.call_later(self.resume_window, self.cancel, "disconnected")
+            self._abandoned = loop.call_later(self.resume_window - elapsed, self.cancel, "disconnected")
         else:
             self.cancel("disconnected")
 

@@ -78,13 +78,16 @@ class Runs:
         return self._add(next(self._ids) if claim is None else claim.id, call, limit, claim)
 
     def restore(self, kept: KeptRun) -> Run:
-        """Return a run that a kernel has from an earlier frontend, and whose output follows.
+        """Return a run that a kernel has from an earlier frontend, and whose output follows, or one that was
+        recorded and has not begun.
 
         Its session calls `Run.enqueue`, and `Run.start` if it has begun."""
         keep = kept.keep
-        digest = None if keep is None else keep.digest
-        claim = None if digest is None else Claim.restore(kept.run, digest or None)
-        run = self._add(kept.run, kept.call, 0 if keep is None else keep.journal, claim)
+        run = self._live.get(kept.run)
+        if run is None:
+            digest = None if keep is None else keep.digest
+            claim = None if digest is None else Claim.restore(kept.run, digest or None)
+            run = self._add(kept.run, kept.call, 0 if keep is None else keep.journal, claim)
         run.resume(kept)
         return run
 

@@ -109,15 +109,15 @@ class Deadlines:
         self._used = True
         self._expect_start(clock)
 
-    def begun(self, run: Run) -> None:
-        """Start the timeout of a call at the first output of its kernel."""
+    def begun(self, run: Run, elapsed: float = 0) -> None:
+        """Start the timeout of a call at the first output of its kernel, or `elapsed` seconds later."""
         if self._unbegun.pop(run.id, None) is None:
             return
         clock = self._clocks[run.id]
         timeout, clock.start_timeout = clock.start_timeout, None
         # A call whose client has disconnected keeps its timeout.
         if timeout is not None and run.cancel_reason in (None, "disconnected"):
-            clock.after(timeout, lambda: run.cancel("timeout"))
+            clock.after(max(0, timeout - elapsed), lambda: run.cancel("timeout"))
 
     def queued(self, id: str) -> None:
         """Extend the start of a call, or of the ping, that the kernel reports to be behind a call or cell."""

@@ -12,6 +12,8 @@ from owt.wire.chunk import Failed, Stderr, Stdout
 
 SHUTTING_DOWN = "the server is shutting down"
 """Cause of the end of all sessions."""
+ENDED_WITH_SERVER = "ended with the server and the process that kept it"
+"""Reason of the end of a kernel whose host has ended, too, in words that follow "the kernel"."""
 LAST_LINES, LAST_CHARACTERS = 40, 4000
 """Limits of what the failure of a call repeats of its output when its kernel has died."""
 

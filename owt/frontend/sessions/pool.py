@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from owt.errors import Busy, WaitsForItself
 from owt.frontend.kernels.exit import ExitKind
@@ -90,15 +90,15 @@ class Pool(SessionOwner):
             spare.start()
 
     async def resume(
-        self, id: str, *, is_current: bool, restore: Callable[[KeptRun], Run]
+        self, id: str, *, is_current: bool, restore: Callable[[KeptRun], Run], runs: Sequence[Run]
     ) -> None:
         """Go on with a kernel of an earlier frontend's pool; unless it `is_current`, only until its runs have
-        ended. `restore` returns a run that the kernel has."""
+        ended. `restore` returns a run that the kernel has, and `runs` are those that it was sent."""
         session = self._new_session()
         kernel = await self._kernels.resume(id, self._spec, None, 1, session)
         if kernel is None:
             return
-        session.resume_kernel(kernel, restore)
+        session.resume_kernel(kernel, restore, runs)
         if is_current and not session.calls and len(self.spares) < self._min_spares:
             self.spares.append(session)
             return

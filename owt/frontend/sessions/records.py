@@ -6,6 +6,7 @@ every call, the kernel's memory has.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Mapping
@@ -67,11 +68,12 @@ _decoder = msgspec.json.Decoder(SessionRecord)
 
 
 class Records:
-    """The records of all named sessions. `problem` is why the last one could not be written, or None."""
+    """The records of all named sessions. `problem` is why one could not be written, or None."""
 
     def __init__(self, folder: Path) -> None:
         self.problem: str | None = None
         self._folder = folder
+        self._missing: dict[Path, tuple[str, Struct]] = {}
 
     def read(self) -> list[SessionRecord]:
         """Return the records that an earlier frontend has left."""
@@ -110,7 +112,17 @@ class Records:
 
     def remove(self, name: str) -> None:
         """Remove the record of a session that has ended."""
-        self._path(name).unlink(missing_ok=True)
+        self._missing.pop(self._path(name), None)
+        # If there is no folder, there was no record.
+        with contextlib.suppress(OSError):
+            self._path(name).unlink(missing_ok=True)
+
+    def check(self) -> None:
+        """Write what could not be written before, if there is anything, and if it is possible now."""
+        for path, (session, record) in list(self._missing.items()):
+            self._write(path, session, record)
+        if not self._missing:
+            self.problem = None
 
     def write_notebook(self, session: str, notebook: Struct) -> None:
         """Record the notebook that runs in a session."""
@@ -131,10 +143,14 @@ class Records:
             with open(new, "wb", opener=partial(os.open, mode=0o600)) as file:
                 file.write(msgspec.json.encode(record))
             new.replace(path)
-            self.problem = None
+            self._missing.pop(path, None)
+            if not self._missing:
+                self.problem = None
         except OSError as error:
-            self.problem = f"session {session} will not outlive this server: {error}"
-            log.warning("%s", self.problem)
+            self._missing[path] = session, record
+            problem, self.problem = self.problem, f"session {session} will not outlive this server: {error}"
+            if problem is None:
+                log.warning("%s", self.problem)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.json"

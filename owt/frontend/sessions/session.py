@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
 from owt.errors import Busy, KernelDied, KernelKilled, OwtError
@@ -98,8 +98,8 @@ class Session:
         self._deadlines = Deadlines(limits.kill_after, limits.kill_abandoned)
         # By hash: codes can be large, and a collision costs time only.
         self._known_codes: dict[int, None] = {}
-        # The queued calls that the kernel has, with the numbers of their messages.
-        self._ahead: dict[str, tuple[Run, int]] = {}
+        # The queued calls that the kernel has.
+        self._ahead: dict[str, Run] = {}
         self._max_ahead = 0
         self._deaths = 0
         self._closed = False
@@ -171,6 +171,7 @@ class Session:
         new = run.cancel_reason is None or (run.abandoned and reason != "disconnected")
         if new and self.kernel is not None and (run.id in self.active or run.id in self._ahead):
             run.cancel_reason = reason
+            run.note()
             self.kernel.ask(Cancel(run.id, failures.failure_type(reason)))
             if run.id in self.active:
                 self._deadlines.cancelled(run)
@@ -268,22 +269,25 @@ class Session:
             run.kernel_loss, self._loss = self._loss, None
             if run.call.caching is None:
                 run.feed((failures.loss_notice(run.kernel_loss),))
+        run.sent_to, run.number = kernel.id, kernel.newest_sent + 1
+        run.note()
         kernel.invoke(run.id, run.call, run.keep, later=ahead)
-        self._ahead[run.id] = run, kernel.newest_sent
+        self._ahead[run.id] = run
 
     def _begin(self, run: Run, kernel: Kernel) -> None:
         """Record that it is the turn of a call that was sent."""
         self.queue.remove(run)
         self.active[run.id] = run
         run.start(kernel)
-        _, number = self._ahead.pop(run.id)
-        self._deadlines.sent(run, kernel, number)
+        del self._ahead[run.id]
+        self._deadlines.sent(run, kernel, run.number)
         if run.cancel_reason is not None:
             self._deadlines.cancelled(run)
 
     def _forget_ahead(self, id: str) -> None:
         """Record that the kernel no longer has a call that was sent ahead."""
-        run, _ = self._ahead.pop(id)
+        run = self._ahead.pop(id)
+        run.take_back()
         if run.cancel_reason is not None:
             self.cancel(run, run.cancel_reason)
 
@@ -294,7 +298,7 @@ class Session:
             return
         if message.run in self._ahead and self.kernel is not None:
             # It was cancelled, and ends before its turn.
-            self._begin(self._ahead[message.run][0], self.kernel)
+            self._begin(self._ahead[message.run], self.kernel)
         if (run := self.active.get(message.run)) is None:
             return
         self._deadlines.begun(run)
@@ -324,6 +328,10 @@ class Session:
                 self._deadlines.queued(id)
             case Withdrawn(run=id):
                 self._take_back(kernel, id)
+            case Accepted(run=id):
+                run = self.active.get(id) or self._ahead.get(id)
+                if run is not None and run.record is not None:
+                    run.record.confirmed()
             case Pong():
                 self._deadlines.received_ping()
                 self._send_queued()
@@ -360,45 +368,80 @@ class Session:
         kernel.bind(self.name, concurrency, self)
 
     def resume(
-        self, record: SessionRecord, kernel: Kernel | None, restore: Callable[[KeptRun], Run]
+        self,
+        record: SessionRecord,
+        kernel: Kernel | None,
+        restore: Callable[[KeptRun], Run],
+        runs: Sequence[Run] = (),
     ) -> None:
         """Go on as the session that an earlier frontend has recorded, with its kernel if that was kept.
 
-        `restore` returns a run that the kernel has.
+        `restore` returns a run that the kernel has, and `runs` are those that were recorded, in order.
         """
         for name in ("created", "last_used", "calls", "restarts", "restarted", "last_death"):
             setattr(self, name, getattr(record, name))
         self.ever_started = True
         if kernel is not None:
-            self.resume_kernel(kernel, restore)
+            self.resume_kernel(kernel, restore, runs)
         else:
             if record.kernel is not None:
-                self._loss = self.last_death = "ended with the server and the process that kept it"
+                self._loss = self.last_death = failures.ENDED_WITH_SERVER
                 self.restarts, self.restarted = self.restarts + 1, time.time()
+            self._queue_recorded(runs)
             self.start()
 
-    def resume_kernel(self, kernel: Kernel, restore: Callable[[KeptRun], Run]) -> None:
-        """Go on with the kernel of an earlier frontend. `restore` returns a run that the kernel has."""
+    def resume_kernel(
+        self, kernel: Kernel, restore: Callable[[KeptRun], Run], runs: Iterable[Run] = ()
+    ) -> None:
+        """Go on with the kernel of an earlier frontend, and with runs that were recorded, in order.
+
+        `restore` returns a run that the kernel has. It will say whether it has those that it was sent.
+        """
         self.kernel, self.ever_started = kernel, True
+        self._queue_recorded(runs)
         calls, last_call = kernel.usage()
         self.calls, self.last_used = self.calls + calls, last_call or self.last_used
         kernel.on_runs = lambda runs: self._resume_runs(kernel, runs, restore)
         kernel.ready.add_done_callback(lambda _: self._send_queued())
 
+    def _queue_recorded(self, runs: Iterable[Run]) -> None:
+        """Queue runs of an earlier frontend, or fail those that were sent to a kernel that is gone."""
+        for run in runs:
+            run.enqueue(self)
+            self.queue.append(run)
+            asyncio.get_running_loop().call_later(RECONNECT, run.wait_for_reader)
+            if self.kernel is not None and run.sent_to == self.kernel.id:
+                self._ahead[run.id] = run
+            elif run.sent_to is not None:
+                self.queue.remove(run)
+                run.fail(failures.kernel_lost(f"the kernel {failures.ENDED_WITH_SERVER}"))
+            if (reason := run.cancel_reason) is not None:
+                run.cancel_reason = None
+                self.cancel(run, reason)
+
     def _resume_runs(
         self, kernel: Kernel, runs: Iterable[KeptRun], restore: Callable[[KeptRun], Run]
     ) -> None:
         """Go on with runs that the kernel has from an earlier frontend, before their output comes."""
+        others, self.queue = self.queue, deque()
         for kept in runs:
             run = restore(kept)
-            run.enqueue(self)
+            if run in others:
+                others.remove(run)
+            else:
+                run.enqueue(self)
+                asyncio.get_running_loop().call_later(RECONNECT, run.wait_for_reader)
             self.queue.append(run)
-            self._ahead[run.id] = run, 0
+            self._ahead[run.id] = run
             if kept.started is not None:
                 self._begin(run, kernel)
-                self._deadlines.begun(run)
+                self._deadlines.begun(run, time.time() - kept.started)
                 run.started_at = kept.started
-            asyncio.get_running_loop().call_later(RECONNECT, run.wait_for_reader)
+        self.queue += others
+        for run in others:
+            if run.id in self._ahead:
+                # It was lost on its way to the kernel.
+                self._forget_ahead(run.id)
 
     def release(self) -> Kernel:
         """Give the kernel away, and end without it."""
@@ -490,8 +533,8 @@ class Session:
         if self.kernel is not kernel:
             return
         reason = str(exit)
-        for run, number in list(self._ahead.values()):
-            if number <= kernel.newest_handled():
+        for run in list(self._ahead.values()):
+            if run.number <= kernel.newest_handled():
                 # The end of the call before it was lost.
                 self._begin(run, kernel)
         self.kernel = None

@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from owt.errors import BadRequest, Busy, NoSuchSession, SessionDiffers
+from owt.errors import BadRequest, Busy, NoSuchSession, OwtError, SessionDiffers
 from owt.frontend.kernels.exit import Exit, ExitKind
 from owt.frontend.kernels.kernel import Kernel, RunMessage
 from owt.frontend.kernels.kernels import Kernels
+from owt.frontend.problems import failed
 from owt.frontend.runs.runs import Run
 from owt.frontend.sessions.deadlines import Limits
 from owt.frontend.sessions.events import SessionOwner
-from owt.frontend.sessions.failures import SHUTTING_DOWN
+from owt.frontend.sessions.failures import (
+    ENDED_WITH_SERVER,
+    SHUTTING_DOWN,
+    cancelled_in_queue,
+    kernel_lost,
+)
 from owt.frontend.sessions.pool import Pool
 from owt.frontend.sessions.records import Records
-from owt.frontend.sessions.session import Session
+from owt.frontend.sessions.session import RECONNECT, Session
 from owt.wire.call import Call
 from owt.wire.messages import KeptRun
 
@@ -166,8 +172,11 @@ class Sessions(SessionOwner):
             self.records.follow(session)
         return session
 
-    async def recover(self, restore: Callable[[KeptRun], Run]) -> None:
-        """Go on with the sessions and the pool of an earlier frontend, and end its other kernels."""
+    async def recover(self, restore: Callable[[KeptRun], Run], runs: Sequence[Run] = ()) -> None:
+        """Go on with the sessions and the pool of an earlier frontend, and end its other kernels.
+
+        `restore` returns a run that a kernel has, and `runs` are those that were recorded, in order.
+        """
         if self.records is None:
             return
         records = self.records.read()
@@ -188,19 +197,41 @@ class Sessions(SessionOwner):
                 arguments = record.spec, record.name, record.concurrency, session
                 kernel = await self.kernels.resume(record.kernel, *arguments)
             self.named[record.name] = session
-            session.resume(record, kernel, restore)
+            session.resume(record, kernel, restore, [run for run in runs if run.session == record.name])
             self.records.follow(session)
         edition = self.kernels.edition(self._spec)
+        recorded = {record.name for record in records}
+        sent: set[Run] = set()
         for id, kept in list(self.kernels.kept.items()):
             is_alive = kept.is_alive
-            if any(kept.edition) and is_alive:
-                await self.pool.resume(id, is_current=kept.edition == edition, restore=restore)
+            own = [run for run in runs if run.sent_to == id and run.session not in recorded]
+            if any(kept.edition) and (is_alive or own):
+                sent.update(own)
+                await self.pool.resume(
+                    id, is_current=kept.edition == edition, restore=restore, runs=own
+                )
             elif (unneeded := await self.kernels.resume(id, self._spec, None, 1, _Nobody())) and is_alive:
                 unneeded.kill("was not needed any more")
         sessions = (*self.named.values(), *self.pool.members, *self.pool.spares)
         if kernels := [session.kernel for session in sessions if session.kernel is not None]:
             # Their endpoints and runs arrive with the answers, and then requests can be.
             await asyncio.wait([kernel.ready for kernel in kernels], timeout=RECOVERY_TIMEOUT)
+        for run in runs:
+            if run.session not in recorded and run not in sent:
+                self._submit_again(run)
+
+    def _submit_again(self, run: Run) -> None:
+        """Run a call of an earlier frontend for which no session was recorded, unless it was begun."""
+        if (reason := run.cancel_reason) is not None:
+            run.fail(cancelled_in_queue(run, reason))
+        elif run.sent_to is not None:
+            run.fail(kernel_lost(f"the kernel {ENDED_WITH_SERVER}"))
+        else:
+            try:
+                self.submit(run)
+            except OwtError as error:
+                run.fail(failed(error))
+            asyncio.get_running_loop().call_later(RECONNECT, run.wait_for_reader)
 
     def spec_of(self, call: Call) -> str:
         """Return the kernelspec that a call names, or else that of its session."""

@@ -25,9 +25,6 @@ BATCH = 256 * 1024
 MAX_PATH = 200
 """Maximum number of characters of the path of a run that has ended."""
 
-ENDED = "broke off, because the server has ended"
-"""Problem of a body that comes no further."""
-
 
 class KeptRun:
     """Run whose output is kept from its beginning until the frontend asks to forget it.

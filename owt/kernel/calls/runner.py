@@ -30,7 +30,7 @@ from owt.kernel.calls.failure import describe, last_resort
 from owt.kernel.calls.figures import Figures
 from owt.kernel.calls.interrupts import InMainThread, InOtherThread, InStep, Interrupts, Stopped
 from owt.kernel.calls.iopub import IopubMirror, RunMirror
-from owt.kernel.calls.kept_runs import ENDED, KeptRun
+from owt.kernel.calls.kept_runs import KeptRun
 from owt.kernel.calls.output_sender import OutputSender
 from owt.kernel.calls.process_state import ProcessState
 from owt.kernel.calls.stdio import Streams
@@ -45,7 +45,7 @@ from owt.summat import METHODS
 from owt.summat.inputs import current_request
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Done, Failed
-from owt.wire.messages import Accepted, Input, Keep, Output, Queued, Withdrawn
+from owt.wire.messages import INPUT_LOST, Accepted, Input, Keep, Output, Queued, Withdrawn
 
 UNLIMITED = 1 << 60
 """Credit, in bytes, that no run uses up."""
@@ -227,7 +227,7 @@ class Runner:
                 # A run that goes on, as it ignores its cancel, must not wait for ever.
                 run.sender.grant(UNLIMITED)
             elif run.call.request.input_size:
-                run.input.break_off(ENDED)
+                run.input.break_off(INPUT_LOST)
         self.endpoints.disconnected()
 
     def _answer_unstarted(self, id: str, run: ActiveRun | None, failed: Failed) -> None:

@@ -1,0 +1,409 @@
+"""Records of live runs for the next frontend, which runs the calls that no kernel has (`owt serve --keep`).
+
+All are frames of one file, the log:
+
+    header   40 bytes   what changes; overwritten when the call is sent, is cancelled, or has ended
+    call     msgpack    a `KeptRun`, without the body of its request
+    body     the body
+
+A frame is written before the client knows the run. That takes some microseconds, where a file of its own
+would take a hundred. Only a large call is a file of its own, which a thread writes; it is removed when the
+kernel has confirmed the call.
+
+What a kernel says of its runs wins over the records. A record says with which message to which kernel the
+call was sent. So a call that the kernel does not have was lost on its way, and is sent again, or it has ended
+with its kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+import msgspec
+
+from owt.frontend.runs.runs import CancelReason, Run, RunState
+from owt.wire.call import Call
+from owt.wire.messages import KeptRun
+
+log = logging.getLogger("owt.runs")
+
+LOG = "runs.log"
+"""Name of the log in the folder of records."""
+SUFFIX = ".run"
+"""End of the name of a file with one large call."""
+MAX_INLINE = 256 * 1024
+"""Size of a call, in bytes, beyond which it is large. A smaller one is written in 0.1 ms."""
+GARBAGE = 4 * 1024 * 1024
+"""Size of the ended frames, in bytes, from which the log is written anew."""
+CONFIRMATION = 0.2
+"""Seconds that an idle kernel gets to confirm a large call before its file is written."""
+
+# State, id of the kernel, number of the message, time without a reader since, sizes of call and body.
+_HEADER = struct.Struct("<B15sQdII")
+_LIVE, _ENDED = 0, b"\xff"
+_REASONS: tuple[CancelReason, ...] = get_args(CancelReason)
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(KeptRun)
+
+
+class RecordedRun(NamedTuple):
+    """Run of an earlier frontend, as its record says: the call, the kernel that was sent it, and the number
+    of that message, the time since which it has no reader (0: it had one), and why it was cancelled."""
+
+    record: Record
+    kept: KeptRun
+    sent_to: str | None
+    number: int
+    unread_since: float
+    cancel_reason: CancelReason | None
+
+
+class Record:
+    """Record of one run, in the log. `offset` is its position there; None if it is in memory only.
+
+    `recorded` is done when it has been written; None if it is not to be waited for.
+    """
+
+    recorded: asyncio.Future[None] | None = None
+
+    def __init__(self, records: RunRecords) -> None:
+        self.offset: int | None = None
+        self.sizes = (0, 0)
+        self._records = records
+        self._run: Run | None = None
+
+    def attach(self, run: Run) -> None:
+        """Follow this run until it ends."""
+        self._run, run.record = run, self
+        run.observe(self)
+
+    @property
+    def run(self) -> Run:
+        """Return the run that is recorded."""
+        assert self._run is not None
+        return self._run
+
+    @property
+    def size(self) -> int:
+        """Return the size of the frame."""
+        return _HEADER.size + sum(self.sizes)
+
+    @property
+    def is_missing(self) -> bool:
+        """Return True if the record has to be written."""
+        return self.offset is None
+
+    def begin(self) -> None:
+        """Write the record."""
+        self._records.append(self)
+
+    def header(self) -> bytes:
+        """Return the header for what the run is now."""
+        run = self.run
+        state = _LIVE if run.cancel_reason is None else 1 + _REASONS.index(run.cancel_reason)
+        kernel = (run.sent_to or "").encode()
+        return _HEADER.pack(state, kernel, run.number, run.unread_since, *self.sizes)
+
+    def frame(self) -> tuple[bytes, bytes, bytes]:
+        """Return the header, the call and the body."""
+        run = self.run
+        assert run.keep is not None
+        body = run.call.request.body
+        call = _encoder.encode(KeptRun(run.id, _with_body(run.call, b""), run.keep))
+        self.sizes = len(call), len(body)
+        return self.header(), call, body
+
+    def update(self) -> None:
+        """Record that the run was sent, taken back, cancelled, or left by its readers."""
+        if self.offset is not None:
+            self._records.overwrite(self.offset, self.header())
+
+    def confirmed(self) -> None:
+        """Do nothing: the record tells what was lost if the kernel dies."""
+
+    def run_ended(self, run: Run) -> None:
+        """Remove the record."""
+        self._records.remove(run.id)
+
+
+class LargeRecord(Record):
+    """Record of a large call: a file that is there while no kernel has confirmed the call."""
+
+    def __init__(self, records: RunRecords, path: Path, *, written: bool = False) -> None:
+        super().__init__(records)
+        self._path = path
+        self._needed = self._written = written
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_missing(self) -> bool:
+        """Return True if the record has to be written."""
+        return self._needed and not self._written
+
+    def begin(self) -> None:
+        """Write the file: at once, or if an idle kernel does not confirm the call soon."""
+        if self._needed and self._task is not None and not self._task.done():
+            return
+        loop = asyncio.get_running_loop()
+        self._needed, self.recorded = True, loop.create_future()
+        delay = 0 if self.run.state is RunState.QUEUED else CONFIRMATION
+        self._task = loop.create_task(self._write(self.recorded, delay, self._task))
+
+    async def _write(
+        self, recorded: asyncio.Future[None], delay: float, previous: asyncio.Task[None] | None
+    ) -> None:
+        if previous is not None:
+            await previous
+        if delay:
+            await asyncio.wait([recorded], timeout=delay)
+        if self._needed:
+            try:
+                await asyncio.to_thread(self._write_file)
+                self._written = True
+            except OSError as error:
+                self._records.fail(self.run, error)
+        if self._needed:
+            # It may have been sent meanwhile.
+            self.update()
+            self._records.check()
+        else:
+            self._remove_file()
+        if not recorded.done():
+            recorded.set_result(None)
+
+    def _write_file(self) -> None:
+        new = self._path.with_suffix(".new")
+        with open(new, "wb", buffering=0, opener=_open_private) as file:
+            for part in self.frame():
+                rest = memoryview(part)
+                while rest:
+                    rest = rest[file.write(rest) :]
+        new.replace(self._path)
+
+    def update(self) -> None:
+        """Record the state; also the call again if it was taken back from a kernel that had it."""
+        run = self.run
+        if not (self._needed or run.ended or run.sent_to):
+            self.begin()
+        elif self._written:
+            try:
+                with open(self._path, "r+b") as file:
+                    file.write(self.header())
+            except OSError as error:
+                self._records.fail(run, error)
+
+    def confirmed(self) -> None:
+        """Remove the file, as a kernel has the call."""
+        self._needed = False
+        if self.recorded is not None and not self.recorded.done():
+            self.recorded.set_result(None)
+        self._remove_file()
+
+    def run_ended(self, run: Run) -> None:
+        """Remove the record."""
+        super().run_ended(run)
+        self.confirmed()
+
+    def _remove_file(self) -> None:
+        if self._written:
+            self._written = False
+            self._path.unlink(missing_ok=True)
+
+
+class RunRecords:
+    """Records of the live runs of a server. `problem` is why one could not be written, or None."""
+
+    def __init__(self, folder: Path) -> None:
+        self.problem: str | None = None
+        self._folder = folder
+        self._log = -1
+        self._end = 0
+        # Size of the frames of live runs.
+        self._live = 0
+        self._records: dict[str, Record] = {}
+        # True if a header could not be overwritten.
+        self._is_stale = False
+
+    def read(self) -> list[RecordedRun]:
+        """Return the runs that an earlier frontend has left, in the order in which they came."""
+        runs: dict[str, RecordedRun] = {}
+        try:
+            self._open()
+            for recorded in self._frames((self._folder / LOG).read_bytes()):
+                runs[recorded.kept.run] = recorded
+            # What follows was being written when the frontend ended.
+            os.ftruncate(self._log, self._end)
+            for path in self._folder.glob(f"*{SUFFIX}"):
+                large = LargeRecord(self, path, written=True)
+                if (run := _decode(memoryview(path.read_bytes()), large)) is not None:
+                    runs[run.kept.run] = run
+        except OSError as error:
+            log.warning("calls that waited may be lost: %s", error)
+        self._records = {id: recorded.record for id, recorded in runs.items()}
+        return sorted(runs.values(), key=_created)
+
+    def add(self, run: Run) -> None:
+        """Record a run, if a client can ask for its answer after the end of this frontend."""
+        if run.keep is None or run.ended or not (run.detached or run.resumable):
+            return
+        if _size(run.call) > MAX_INLINE:
+            record: Record = LargeRecord(self, self._folder / f"{run.id}{SUFFIX}")
+        else:
+            record = Record(self)
+        self._records[run.id] = record
+        record.attach(run)
+        record.begin()
+
+    def append(self, record: Record) -> None:
+        """Write a record to the log, unless that fails."""
+        frame = b"".join(record.frame())
+        try:
+            self._open()
+            if os.pwrite(self._log, frame, self._end) < len(frame):
+                os.ftruncate(self._log, self._end)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self.fail(record.run, error)
+            return
+        record.offset = self._end
+        self._end += len(frame)
+        self._live += len(frame)
+
+    def overwrite(self, offset: int, data: bytes) -> None:
+        """Replace a header, or its beginning."""
+        if self._log < 0:
+            return
+        try:
+            os.pwrite(self._log, data, offset)
+        except OSError as error:
+            self._is_stale = True
+            self._note(f"the log of runs cannot be changed: {error}")
+
+    def remove(self, id: str) -> None:
+        """Remove the record of a run that has ended."""
+        record = self._records.pop(id)
+        if record.offset is None:
+            return
+        self.overwrite(record.offset, _ENDED)
+        self._live -= record.size
+        if self._end - self._live > GARBAGE + self._live:
+            self._rewrite()
+
+    def check(self) -> None:
+        """Write what could not be written before, if there is such a problem, and if it is possible now."""
+        if self.problem is None:
+            return
+        if self._is_stale:
+            self._rewrite()
+        is_missing = self._is_stale
+        for record in list(self._records.values()):
+            if record.is_missing:
+                record.begin()
+                is_missing |= record.is_missing
+        if not is_missing:
+            self.problem = None
+
+    def fail(self, run: Run, error: OSError) -> None:
+        """Note that the record of a run could not be written."""
+        self._note(f"run {run.id} will not outlive this server: {error}")
+
+    def _note(self, problem: str) -> None:
+        if self.problem is None:
+            log.warning("%s", problem)
+        self.problem = problem
+
+    def close(self) -> None:
+        """Close the log. It stays for the next frontend."""
+        if self._log >= 0:
+            os.close(self._log)
+            self._log = -1
+
+    def _open(self) -> None:
+        if self._log < 0:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._log = _open_private(self._folder / LOG, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+
+    def _rewrite(self) -> None:
+        """Write the log anew, with the live runs only; if that fails, go on with the one that is there."""
+        new = self._folder / f"{LOG}.new"
+        inline = [record for record in self._records.values() if record.offset is not None]
+        frames = [b"".join(record.frame()) for record in inline]
+        try:
+            with open(new, "wb", opener=_open_private) as file:
+                file.writelines(frames)
+                file.flush()
+                new.replace(self._folder / LOG)
+                # Its offsets are those of the descriptor from now on.
+                os.dup2(file.fileno(), self._log, inheritable=False)
+        except OSError as error:
+            self._note(f"the log of runs cannot be changed: {error}")
+            return
+        self._end = 0
+        for record, frame in zip(inline, frames, strict=True):
+            record.offset = self._end
+            self._end += len(frame)
+        self._live, self._is_stale = self._end, False
+
+    def _frames(self, data: bytes) -> Iterator[RecordedRun]:
+        """Yield the live runs of a log, up to the first frame that is not complete."""
+        view = memoryview(data)
+        while len(view) - self._end >= _HEADER.size:
+            record = Record(self)
+            state, *_, call, body = _HEADER.unpack_from(view, self._end)
+            record.sizes = call, body
+            if record.size > len(view) - self._end:
+                return
+            if state != _ENDED[0]:
+                recorded = _decode(view[self._end :], record)
+                if recorded is None:
+                    return
+                record.offset = self._end
+                self._live += record.size
+                yield recorded
+            self._end += record.size
+
+
+def _decode(data: memoryview, record: Record) -> RecordedRun | None:
+    """Return the run of the frame at the beginning of `data`; None if that is no whole frame."""
+    try:
+        state, kernel, number, unread_since, *sizes = _HEADER.unpack_from(data)
+        size = _HEADER.size + sizes[0]
+        kept = _decoder.decode(data[_HEADER.size : size])
+        body = bytes(data[size : size + sizes[1]])
+        reason = None if state == _LIVE else _REASONS[state - 1]
+    except (struct.error, msgspec.MsgspecError, IndexError, UnicodeDecodeError) as error:
+        log.warning("the record of a call cannot be read: %s", error)
+        return None
+    if kept.keep is None or len(body) < sizes[1]:
+        return None
+    record.sizes = sizes[0], sizes[1]
+    kept = KeptRun(kept.run, _with_body(kept.call, body), kept.keep)
+    sent_to = kernel.rstrip(b"\0").decode() or None
+    return RecordedRun(record, kept, sent_to, number, unread_since, reason)
+
+
+def _created(recorded: RecordedRun) -> float:
+    return 0.0 if recorded.kept.keep is None else recorded.kept.keep.created
+
+
+def _open_private(path: str | Path, flags: int) -> int:
+    # It may have secrets.
+    return os.open(path, flags, 0o600)
+
+
+def _size(call: Call) -> int:
+    """Return the size of a call, less what is always small."""
+    return len(call.request.body) + len(call.code or "") + len(call.kwargs or "")
+
+
+def _with_body(call: Call, body: bytes) -> Call:
+    if call.request.body == body:
+        return call
+    return msgspec.structs.replace(call, request=msgspec.structs.replace(call.request, body=body))
