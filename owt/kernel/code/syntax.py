@@ -11,6 +11,7 @@ import dis
 import io
 from collections.abc import Callable, Iterator
 from types import CodeType
+from typing import Any
 
 from owt.errors import SyntaxFault
 
@@ -25,7 +26,7 @@ def parse_text(code: str, transform: Callable[[str], str]) -> tuple[str, ast.Mod
     _check_characters(code)
     code = code.removeprefix("\ufeff")
     try:
-        tree = ast.parse(code)
+        tree = _parse(code)
     except SyntaxError as error:
         fault = error
     else:
@@ -42,11 +43,21 @@ def parse_text(code: str, transform: Callable[[str], str]) -> tuple[str, ast.Mod
     source = ""
     try:
         source = transform(code)
-        return source, ast.parse(source), None
+        return source, _parse(source), None
     except SyntaxError as error:
         raise _farther(fault, _in_lines_of(code, source, error)) from None
     except Exception:
         raise fault from None
+
+
+def _parse(text: str, mode: str = "exec") -> Any:
+    """Return the tree of this text."""
+    try:
+        return ast.parse(text, mode=mode)
+    except SystemError:
+        # The garbage collector has run a finalizer that parses, too, such as one that logs a traceback:
+        # "AST constructor recursion depth mismatch" in CPython before 3.12.
+        return ast.parse(text, mode=mode)
 
 
 def parse_expression(text: str) -> ast.expr:
@@ -58,7 +69,7 @@ def parse_expression(text: str) -> ast.expr:
     try:
         # Text that closes the parentheses around it, as `1) + (2` and `1), (2` do, makes the argument, or the
         # call, more than what is in them.
-        call = ast.parse(f"f(({text}\n))", mode="eval").body
+        call = _parse(f"f(({text}\n))", mode="eval").body
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.keywords:
             raise SyntaxError("invalid syntax")
         if len(call.args) != 1 or not _is_inside(tree := call.args[0]):
@@ -90,7 +101,7 @@ def _expression_fault(text: str) -> SyntaxError | None:
     # Text that closes the parentheses around it fits one kind of bracket only.
     for before, after in ("()", "[]"):
         try:
-            ast.parse(f"{before}{text}\n{after}", mode="eval")
+            _parse(f"{before}{text}\n{after}", mode="eval")
         except SyntaxError as error:
             fault = error
             if error.lineno is not None and error.lineno > text.count("\n") + 1:
@@ -104,7 +115,7 @@ def _expression_fault(text: str) -> SyntaxError | None:
 def _open_bracket(text: str) -> SyntaxError | None:
     """Return the error of a bracket that the text itself leaves open, or None."""
     try:
-        ast.parse(f"({text}", mode="eval")
+        _parse(f"({text}", mode="eval")
     except SyntaxError as error:
         return error if (error.lineno, error.offset) != (1, 1) else None
     return None
@@ -235,7 +246,7 @@ def _without_parentheses(error: SyntaxError, first: SyntaxError, code: str) -> S
     if (error.lineno, error.offset) == (1, 0):
         # The added parenthesis was never closed: its end closed a bracket of the text.
         try:
-            ast.parse(f"({code}")
+            _parse(f"({code}")
         except SyntaxError as unclosed:
             error = unclosed
             if error.lineno == 1 and error.offset is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import re
 import warnings
 from contextlib import suppress
@@ -266,3 +267,27 @@ def test_parentheses_around_an_expression_do_not_change_it(code: str) -> None:
     # Only Python's rules may refuse the tree; invalid positions would raise ValueError.
     with suppress(SyntaxError):
         compile(ast.Expression(tree), "x", "eval")
+
+
+def test_a_finalizer_that_parses_does_not_disturb_the_parser() -> None:
+    class Parses:
+        def __del__(self) -> None:
+            self.parse(5)
+
+        def parse(self, depth: int) -> None:
+            if depth:
+                self.parse(depth - 1)
+            else:
+                ast.parse("f(1 + 2)")
+
+    code = "def run(): return [1, 2, 3, {4: 5}]\n" * 3
+    thresholds = gc.get_threshold()
+    gc.set_threshold(7)
+    try:
+        for _ in range(100):
+            cycle = Parses()
+            cycle.cycle = cycle  # type: ignore[attr-defined]
+            del cycle
+            assert parse_text(code, str)[0] == code
+    finally:
+        gc.set_threshold(*thresholds)
