@@ -54,6 +54,7 @@ class OutputSender:
         # All credit that was given beyond the window.
         self.granted = 0
         self.stop_reason: str | None = None
+        self._abandoned = False
         self.recording: Recording | None = None
         self.has_shown = False
         # True once the client has got, or will get, the headers of its answer.
@@ -102,6 +103,12 @@ class OutputSender:
             self.stop_reason = reason
             if self._changed is not None:
                 self._changed.notify_all()
+
+    def abandon(self) -> None:
+        """Let the main thread, which no signal stops a second time, send without credit from now on: no
+        client reads the run. Other threads raise KeyboardInterrupt where they would wait."""
+        self._abandoned = True
+        self.notify()
 
     def send(self, chunks: Iterable[Chunk]) -> None:
         """Send chunks, after any text written before them. Blocks while there is no credit."""
@@ -177,7 +184,11 @@ class OutputSender:
             await future
 
     def _has_credit(self) -> bool:
-        return self._credit > 0 or self._closed
+        return (
+            self._credit > 0
+            or self._closed
+            or (self._abandoned and threading.get_ident() == _MAIN_THREAD)
+        )
 
     async def wait_for_credit(self) -> None:
         """Wait on the event loop until there is credit."""

@@ -225,7 +225,7 @@ class Runner:
             if run.kept is None:
                 self.cancel(run.id, "cancelled")
                 # A run that goes on, as it ignores its cancel, must not wait for ever.
-                run.sender.grant(UNLIMITED)
+                run.sender.abandon()
             elif run.call.request.input_size:
                 run.input.break_off(INPUT_LOST)
         self.endpoints.disconnected()

@@ -279,12 +279,20 @@ def test_a_body_that_comes_no_further_is_broken_off(kernel: KernelProcess, kind:
 
 
 def test_a_run_that_is_withdrawn_may_come_again(kernel: KernelProcess, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
+    begun, gate = tmp_path / "begun", tmp_path / "gate"
+    os.mkfifo(begun)
     os.mkfifo(gate)
     # Something that is no call blocks the main thread.
-    block = f"import asyncio; asyncio.get_event_loop().call_soon(lambda: open({str(gate)!r}).read())"
+    block = (
+        "import asyncio\n"
+        "def block():\n"
+        f"    open({str(begun)!r}, 'w').close()\n"
+        f"    open({str(gate)!r}).read()\n"
+        "asyncio.get_event_loop().call_soon(block)"
+    )
     kernel.frontend.calls.send(Invoke("b", call(block, session="mine")))
     rest(kernel.frontend.calls, "b")
+    begun.read_text()
     kernel.frontend.calls.send(Invoke("a", call("5", session="mine"), KEEP))
     kernel.frontend.control.send(Withdraw("a"))
     assert kernel.frontend.calls.receive() == Withdrawn("a")

@@ -136,6 +136,30 @@ def test_a_run_of_a_frontend_that_is_gone_is_cancelled(
     wait_until(lambda: answer(kernel, alive) == [b"False"])
 
 
+def test_a_thread_that_prints_after_its_frontend_is_gone_ends(kernel: KernelProcess, tmp_path: Path) -> None:
+    """It did not wait for credit when its run was cancelled, and the run waits for it."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    code = (
+        "import threading\n"
+        "def run():\n"
+        "    def work():\n"
+        f"        open({str(gate)!r}).read()\n"
+        "        while True: print('x' * 1000)\n"
+        "    thread = threading.Thread(target=work)\n"
+        "    thread.start()\n"
+        "    print('on')\n"
+        "    thread.join()\n"
+    )
+    frontend = kernel.next_frontend(window=WINDOW, concurrency=4)
+    frontend.calls.send(Invoke("a", call(code, sse=True)))
+    frontend.calls.chunks(1)
+    [run] = kernel.next_frontend(concurrency=4).hello.runs
+    assert run.run == "a"
+    gate.write_text("")
+    wait_until(lambda: kernel.next_frontend(concurrency=4).hello.runs == ())
+
+
 def test_a_call_of_a_frontend_that_is_gone_is_not_begun(kernel: KernelProcess) -> None:
     """The kernel has received it, but has other work."""
     answer(kernel, "import builtins; builtins.begun = []")
