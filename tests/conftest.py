@@ -9,8 +9,11 @@ import pytest
 
 from owt.testing import PATIENCE, Gate, LiveServer, wait_until
 
-SECOND_STAGE = ("live", "faults", "notebooks", "clients", "docs")
-"""Folders with tests of running servers: end-to-end, fault and fuzz tests, documents and other clients."""
+SECOND_STAGE = ("notebooks", "faults", "docs", "clients", "live")
+"""Folders with tests of running servers: end-to-end, fault and fuzz tests, documents and other clients.
+
+They run in this order: a process that begins a long file last would run alone at the end.
+"""
 
 
 def pytest_configure() -> None:
@@ -19,9 +22,14 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def folder_of(path: Path) -> str:
+    """Return the name of the folder of tests that a file is in."""
+    return path.relative_to(Path(__file__).parent).parts[0]
+
+
 def stage_of(path: Path) -> str:
     """Return the stage of a test file."""
-    return "second" if path.relative_to(Path(__file__).parent).parts[0] in SECOND_STAGE else "first"
+    return "second" if folder_of(path) in SECOND_STAGE else "first"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,12 +51,13 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests of the stage, or put the second stage after the first; otherwise the order stays."""
+    """Keep the tests of the stage, or put the second stage after the first, in the order of its folders."""
     stages: dict[str, list[pytest.Item]] = {"first": [], "second": []}
     for item in items:
         if " at 0x" in item.nodeid:
             raise pytest.UsageError(f"the id of a test differs in each process; set `ids`: {item.nodeid}")
         stages[stage_of(item.path)].append(item)
+    stages["second"].sort(key=lambda item: SECOND_STAGE.index(folder_of(item.path)))
     match config.getoption("--stage"):
         case None:
             items[:] = stages["first"] + stages["second"]

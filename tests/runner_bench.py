@@ -180,4 +180,8 @@ class RunnerBench:
                     if run == message.run and isinstance(chunk, kind):
                         self.control.loop.call_soon_threadsafe(function)
                 if isinstance(chunk, Done):
-                    self.loops.get_loop().call_soon_threadsafe(self._ended[message.run].set)
+                    self.loops.get_loop().call_soon_threadsafe(self._note_end, message.run)
+
+    def _note_end(self, run: str) -> None:
+        # Only in the thread of the loop: two threads may add two events of one run.
+        self._ended[run].set()

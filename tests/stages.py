@@ -1,4 +1,4 @@
-"""Program that runs the tests in two stages, each on two cores: `python tests/stages.py [OPTIONS]`.
+"""Program that runs the tests in two stages, for two cores: `python tests/stages.py [OPTIONS]`.
 
 The first stage tests modules, the second running servers. The second starts only if the first has not failed:
 its tests would fail for the same reason. `tests/conftest.py` says which folder belongs to which stage. The
@@ -13,8 +13,11 @@ import sys
 
 import pytest
 
+# Processes of each stage. Tests of running servers wait for a quarter of their time.
+PROCESSES = {"first": 2, "second": 3}
+
 # A process that a test has ended is not replaced: the new one would begin with the same test.
-PARALLEL = ("--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder", "--max-worker-restart=0")
+PARALLEL = ("--dist=loadfile", "--no-loadscope-reorder", "--max-worker-restart=0")
 
 
 def main(arguments: list[str]) -> int:
@@ -22,9 +25,10 @@ def main(arguments: list[str]) -> int:
     # Servers and kernels are started hundreds of times, and would compile all modules each time.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     statuses = []
-    for stage in ("first", "second"):
+    for stage, processes in PROCESSES.items():
         print(f"the {stage} stage of the tests:", flush=True)
-        command = [sys.executable, "-m", "pytest", *PARALLEL, f"--stage={stage}", *arguments]
+        options = (f"--numprocesses={processes}", *PARALLEL, f"--stage={stage}")
+        command = [sys.executable, "-m", "pytest", *options, *arguments]
         status = subprocess.call(command, env=environment)
         if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             if stage == "first":

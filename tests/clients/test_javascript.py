@@ -1,9 +1,11 @@
 """owt.js in Node. The same facts are checked in a browser by tests/browser."""
 
 import hashlib
+import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from owt.testing import LiveServer, wait_until
 
 FOLDER = Path(__file__).parent
 CLIENTS = FOLDER.parents[1] / "examples" / "clients"
+TOKEN = "0123456789abcdef"
 # They come before the facts that need a WebSocket or an EventSource, which Node 18 does not have.
 TEXT = (FOLDER / "facts.js").read_text().partition("withWebSocket")[0]
 FACTS = re.findall(r'^  async "(.+)"', TEXT, re.MULTILINE)
@@ -23,15 +26,38 @@ def node(*arguments: str | Path, **options: object) -> subprocess.CompletedProce
     return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
 
 
+@pytest.fixture(scope="module")
+def checker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """Return a function that checks a fact in Node, in one process for all: its result is the failure."""
+    errors = tmp_path_factory.mktemp("node") / "stderr"
+    command = [shutil.which("node"), str(FOLDER / "check.js")]
+    with (
+        errors.open("w") as stderr,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True
+        ) as process,
+    ):
+
+        def check(**fact: object) -> str:
+            process.stdin.write(f"{json.dumps(fact)}\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+            assert answer, f"node has ended:\n{errors.read_text()}"
+            return (json.loads(answer) or "") + errors.read_text()
+
+        yield check
+        process.stdin.close()
+        assert (process.wait(60), errors.read_text()) == (0, "")
+
+
 @pytest.mark.parametrize("fact", FACTS)
-def test_a_fact_holds_in_node(patient, gate, fact):
+def test_a_fact_holds_in_node(patient, gate, checker, fact):
     session = f"node-{FACTS.index(fact)}"
+    gates = {"wait": gate.wait, "opening": gate.opening}
     with TcpProxy(patient.port) as between:
         cut = between.cut_expression()
-        done = node(FOLDER / "check.js", fact, between.url, session, gate.wait, gate.opening, cut)
+        assert checker(fact=fact, url=between.url, session=session, gate=gates, cut=cut) == ""
     patient.ask("DELETE", f"/_owt/sessions/{session}")
-    assert done.stderr == ""
-    assert done.returncode == 0
 
 
 def program(body: str, url: str) -> subprocess.CompletedProcess[str]:
@@ -39,23 +65,30 @@ def program(body: str, url: str) -> subprocess.CompletedProcess[str]:
     return node("--input-type=module", "--eval", text)
 
 
-def test_credentials_are_sent_with_calls_and_streams():
-    code = "'owt'"
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[LiveServer]:
+    """Start a server with users, a token and a base URL, whose event runs wait for a reader."""
     auth = f"me:{hashlib.sha256(b'a:b').hexdigest()}"
-    with LiveServer("--auth", auth, "--token", "0123456789abcdef") as server:
-        done = program(
-            f"""
-            const robot = new Client(url, {{ token: "0123456789abcdef" }});
-            console.log(await robot.call("request.remote_user"));
-            const owt = new Client(url, {{ auth: "me:a:b" }});
-            console.log(await owt.call("{code}"));
-            for await (const event of owt.stream("{code}")) console.log(event.name);
-            const broken = owt.call("def run():\\n    yield 'one'\\n    1 / 0");
-            await broken.catch((error) => console.log(error.exception));
-            await new Client(url).call("{code}").catch((error) => console.log(error.status));
-            """,
-            server.url,
-        )
+    options = ("--base-url", "/my/owt", "--auth", auth, "--token", TOKEN, "--resume-window", "1h")
+    with LiveServer(*options) as server:
+        yield server
+
+
+def test_credentials_are_sent_with_calls_and_streams(guarded):
+    code = "'owt'"
+    done = program(
+        f"""
+        const robot = new Client(url, {{ token: "{TOKEN}" }});
+        console.log(await robot.call("request.remote_user"));
+        const owt = new Client(url, {{ auth: "me:a:b" }});
+        console.log(await owt.call("{code}"));
+        for await (const event of owt.stream("{code}")) console.log(event.name);
+        const broken = owt.call("def run():\\n    yield 'one'\\n    1 / 0");
+        await broken.catch((error) => console.log(error.exception));
+        await new Client(url).call("{code}").catch((error) => console.log(error.status));
+        """,
+        guarded.url,
+    )
     assert (done.stdout, done.stderr) == ("token\nowt\nresult\ndone\nZeroDivisionError\n401\n", "")
 
 
@@ -130,26 +163,25 @@ def test_a_server_that_dies_during_a_stream_is_unreachable(gate):
     assert (done.stdout, done.stderr) == (f"one\nUnreachable {message}\n", "")
 
 
-def test_the_reason_of_a_broken_response_is_found_under_a_base_url():
-    with LiveServer("--base-url", "/my/owt") as server:
-        done = program(
-            """
-            const broken = new Client(`${url}/a/b`).call("def run():\\n    yield 'one'\\n    1 / 0");
-            await broken.catch((error) => console.log(error.exception));
-            """,
-            server.url,
-        )
+def test_the_reason_of_a_broken_response_is_found_under_a_base_url(guarded):
+    done = program(
+        f"""
+        const owt = new Client(`${{url}}/a/b`, {{ token: "{TOKEN}" }});
+        const broken = owt.call("def run():\\n    yield 'one'\\n    1 / 0");
+        await broken.catch((error) => console.log(error.exception));
+        """,
+        guarded.url,
+    )
     assert (done.stdout, done.stderr) == ("ZeroDivisionError\n", "")
 
 
-def test_resuming_and_leaving_use_the_base_url_and_the_token(gate):
-    options = ("--base-url", "/my/owt", "--token", "0123456789abcdef", "--resume-window", "1h")
-    with LiveServer(*options) as server, TcpProxy(server.port) as between:
+def test_resuming_and_leaving_use_the_base_url_and_the_token(guarded, gate):
+    with TcpProxy(guarded.port) as between:
         wait, cut = gate.wait, between.cut_expression()
         code = f"def run():\n    yield 'first'\n    {wait}\n    yield {cut}\n    {wait}"
         done = program(
             f"""
-            const owt = new Client(`${{url}}/my/owt/a/b`, {{ token: "0123456789abcdef" }});
+            const owt = new Client(`${{url}}/my/owt/a/b`, {{ token: "{TOKEN}" }});
             const events = owt.stream({code!r});
             await events.next();
             await owt.call({gate.opening!r}).catch(() => {{}});
@@ -162,8 +194,8 @@ def test_resuming_and_leaving_use_the_base_url_and_the_token(gate):
         assert done.stderr == ""
         cut, run = done.stdout.split()
         assert int(cut) >= 1
-        known = {"headers": {"Authorization": "Bearer 0123456789abcdef"}}
-        failure = wait_until(lambda: server.ask("GET", f"/_owt/runs/{run}", **known).json()["failure"])
+        known = {"headers": {"Authorization": f"Bearer {TOKEN}"}}
+        failure = wait_until(lambda: guarded.ask("GET", f"/_owt/runs/{run}", **known).json()["failure"])
         assert failure["type"] == "cancelled"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import random
@@ -16,7 +17,9 @@ from functools import partial
 import httpx
 import pytest
 
+from owt.cli import main
 from owt.cli.input import Lines
+from owt.server import Server
 from owt.testing import Gate, wait_until
 
 CALL = [sys.executable, "-m", "owt", "call"]
@@ -50,11 +53,33 @@ def environ(server):
 
 
 @pytest.fixture
-def call(environ):
-    """Run `owt call` with these arguments to its end; its output is bytes."""
+def call_process(environ):
+    """Run `owt call` with these arguments in a process of its own; its output is bytes."""
 
     def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run([*CALL, *arguments], env=environ, capture_output=True, timeout=60, **options)
+
+    return run
+
+
+@pytest.fixture
+def call(environ, monkeypatch):
+    """Run `owt call` with these arguments in this process; its output is bytes."""
+
+    def run(*arguments: str, input: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        outputs = [io.BytesIO(), io.BytesIO()]
+        with monkeypatch.context() as patched:
+            for name in os.environ.keys() - environ.keys():
+                patched.delenv(name)
+            for name, value in environ.items():
+                patched.setenv(name, value)
+            patched.setattr(Server, "_announced", None)
+            patched.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(input)))
+            for name, output in zip(("stdout", "stderr"), outputs, strict=True):
+                patched.setattr(sys, name, io.TextIOWrapper(output, write_through=True))
+            status = main.main(["call", *arguments])
+            out, err = (output.getvalue() for output in outputs)
+        return subprocess.CompletedProcess(arguments, status, out, err)
 
     return run
 
@@ -99,10 +124,10 @@ def test_the_end_of_a_terminals_input_is_the_end_of_the_calls(environ):
     assert screen.endswith("the client has ended the input of this call\n")
 
 
-def test_without_a_terminal_input_ends_at_once(call):
+def test_without_a_terminal_input_ends_at_once(call_process):
     code = "def run():\n    try: return input('Name? ')\n    except EOFError as error: return str(error)"
-    assert b"no client can answer this input()" in call("--code", code).stdout
-    done = call("--stream", "sse", "--code", code, input=b"no answer")
+    assert b"no client can answer this input()" in call_process("--code", code).stdout
+    done = call_process("--stream", "sse", "--code", code, input=b"no answer")
     assert done.stdout == b"the client has ended the input of this call"
 
 
@@ -165,9 +190,9 @@ def test_a_call_that_ends_before_its_answer_leaves_the_terminal_as_it_was():
         assert termios.tcgetattr(terminal) == before
 
 
-def test_lines_answer_questions(call):
+def test_lines_answer_questions(call_process):
     code = "def run():\n    print('printed')\n    return 'hello ' + input('Name? ')"
-    done = call("--input", "-", "--lines", "--code", code, input=b"Ada\n")
+    done = call_process("--input", "-", "--lines", "--code", code, input=b"Ada\n")
     assert (done.stdout, done.stderr, done.returncode) == (b"hello Ada", b"printed\nName? ", 0)
 
 
@@ -183,19 +208,19 @@ def test_lines_answer_questions(call):
         ("input()", b"", 1),
     ],
 )
-def test_the_response_to_input_is_that_to_a_body(call, tmp_path, body, output, status):
+def test_the_response_to_input_is_that_to_a_body(call_process, tmp_path, body, output, status):
     file = tmp_path / "input"
     file.write_bytes(b"one")
-    done = call("--input", str(file), "--code", f"def run(): {body}")
+    done = call_process("--input", str(file), "--code", f"def run(): {body}")
     assert (done.stdout[: len(output) or None], done.returncode) == (output, status)
 
 
-def test_a_large_output_is_written_while_the_input_is_sent(call, tmp_path):
+def test_a_large_output_is_written_while_the_input_is_sent(call_process, tmp_path):
     file = tmp_path / "input"
     file.write_bytes(bytes(10_000_000))
     code = "def run():\n  while part := request.stream.read(65536): yield part * 3"
     target = tmp_path / "output"
-    done = call("--input", str(file), "--output", str(target), "--code", code)
+    done = call_process("--input", str(file), "--output", str(target), "--code", code)
     assert (done.returncode, target.stat().st_size) == (0, 30_000_000)
 
 
@@ -217,9 +242,9 @@ def test_lines_need_input_and_an_answer(call, options):
     assert (done.returncode, done.stderr[:18]) == (2, b"owt call: --lines:")
 
 
-def test_call_prints_the_response_and_nothing_else(call):
+def test_call_prints_the_response_and_nothing_else(call_process):
     code = "def run(name, n=1): return f'Hello, {name}!' * n"
-    done = call("--code", code, "--arg", "name", "owt", "--arg", "n", "2")
+    done = call_process("--code", code, "--arg", "name", "owt", "--arg", "n", "2")
     assert (done.stdout, done.stderr, done.returncode) == (b"Hello, owt!Hello, owt!", b"", 0)
 
 
@@ -304,8 +329,8 @@ def test_a_figure_is_an_image_in_a_file(call):
     assert call("--code", "'a\\r\\nb\\r'").stdout == b"a\r\nb\r"
 
 
-def test_printed_text_follows_the_response_on_stderr(call):
-    done = call("--code", PRINTS)
+def test_printed_text_follows_the_response_on_stderr(call_process):
+    done = call_process("--code", PRINTS)
     assert done.stdout == b'ok{"a":1}\n\x00\xff'
     assert done.stderr == b"out\nerr\n"
 
@@ -410,8 +435,8 @@ def test_a_closed_pipe_ends_the_call(environ, server, session):
     wait_until(lambda: server.session(session)["state"] == "idle")
 
 
-def test_a_full_disk_is_one_line_of_error(call):
-    done = call("--code", "'x'", "--output", "/dev/full")
+def test_a_full_disk_is_one_line_of_error(call_process):
+    done = call_process("--code", "'x'", "--output", "/dev/full")
     assert done.returncode == 1
     assert done.stderr == b"owt: the response cannot be written: No space left on device\n"
 
