@@ -4,9 +4,10 @@ Each process that a server starts, and each that those start, has the server's m
 survives `setsid` and double forks; process groups and parents do not. A process without the mark (started
 with an environment of its own) belongs to the server if it descends from a process with it.
 
-The template does this when the frontend is gone. When the template is gone too, a kernel does: its process
-executes this file, which imports nothing of owt, so that it starts at once. The frontend holds a lock on the
-runtime directory, which tells a kernel whose connection ended for another reason that the server is alive.
+The template does this when the frontend is gone, with `--keep` if no other one comes in time. When the
+template is gone too, a kernel does: its process executes this file, which imports nothing of owt, so that it
+starts at once. The frontend, and with `--keep` the template, holds a lock on the runtime directory, which
+tells a kernel whose connection ended for another reason that the server is alive.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def clean_up(
     directory if this process has locked it already. With `keep_records`, the records of sessions and the
     server's mark stay, if there are records.
 
-    The frontend holds the lock while it lives, and later one process at a time that cleans up, because two
+    The server holds the lock while it lives, and later one process at a time that cleans up, because two
     could kill each other with the work half done. If the directory is gone, there is no lock.
     """
     has_lock = lock is not None

@@ -111,7 +111,8 @@ class Child:
     def stop(self, number: int = signal.SIGTERM, timeout: float = STOP_TIMEOUT) -> int:
         """Send a signal, wait for the end, and kill the server after `timeout` seconds.
 
-        Returns the exit status. The kernels end with the server in any case.
+        Returns the exit status. The kernels end with the server in any case, unless it has --keep and is
+        killed.
         """
         self.send_signal(number)
         try:

@@ -192,8 +192,14 @@ class Host:
         self.channel.close()
 
     def environment(self) -> dict[str, str]:
-        """Return the environment with which it was started."""
-        text = Path(f"/proc/{self.pid}/environ").read_bytes().decode(errors="surrogateescape")
+        """Return the environment with which it was started. Raises `ConfigError` if that is forbidden."""
+        try:
+            text = Path(f"/proc/{self.pid}/environ").read_bytes().decode(errors="surrogateescape")
+        except OSError as error:
+            raise ConfigError(
+                f"--keep: cannot read the environment of the process that keeps the sessions ({error}); with "
+                "systemd, PrivateUsers= forbids it"
+            ) from None
         return dict(item.split("=", 1) for item in text.split("\0") if "=" in item)
 
 

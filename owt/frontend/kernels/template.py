@@ -52,7 +52,7 @@ UNREAD_VARIABLES = ("OWT_", "KERNEL_")
 """Prefixes of variables that no preloaded module reads: owt's own, and those of Jupyter's kernel gateway."""
 
 REAPER = str(Path(__file__).parents[2] / "host" / "reaper.py")
-"""Program that a kernel's process becomes when the frontend is gone."""
+"""Program that a kernel's process becomes when the frontend and the template are gone."""
 
 
 @dataclass(frozen=True)

@@ -118,3 +118,10 @@ def test_a_process_that_another_one_has_started_is_waited_for() -> None:
         assert process.wait(20) == 0
         process.kill()
         assert process.poll() == 0
+
+
+def test_an_environment_that_must_not_be_read_is_an_error_with_its_cause() -> None:
+    with socket.socket(socket.AF_UNIX) as channel:
+        host = Host("", channel, pid=0, ready=Ready(True, ()))
+        with pytest.raises(ConfigError, match=r"--keep: cannot read the environment .* PrivateUsers="):
+            host.environment()
