@@ -98,6 +98,7 @@ class Service:
             recorded.record.attach(run)
             runs.append(run)
         await self.sessions.recover(self.restore, runs)
+        self.runs.sort()
         for run in self.runs.live():
             self._find_caller(run)
 

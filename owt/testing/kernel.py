@@ -27,10 +27,12 @@ from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Done, Head
 from owt.wire.messages import (
     Cancel,
+    ControlMessage,
     Credit,
     Forget,
     Input,
     InputEnd,
+    JournalLimit,
     Keep,
     KeptRun,
     Output,
@@ -56,10 +58,10 @@ class ScriptedKernel:
     """Fake of `owt.frontend.kernels.kernel.Kernel` that records what a session sends and acts for the test.
 
     `invoked` has the ids of the runs that were sent, `calls` their calls, `kept` those that are kept,
-    `cancelled` the ids of those that were cancelled, `credits` the credit of each run, `messages` the
-    messages of `ask`, `bound` the session and the concurrency of `bind`, `killed` the reason of `kill`,
-    `pings` the number of pings. The first cancel sets `cancel_received`. `unhandled` is the number of
-    newest messages that it does not handle.
+    `limits` the new limits of their journals, `cancelled` the ids of those that were cancelled, `credits`
+    the credit of each run, `messages` the messages of `ask`, `bound` the session and the concurrency of
+    `bind`, `killed` the reason of `kill`, `pings` the number of pings. The first cancel sets
+    `cancel_received`. `unhandled` is the number of newest messages that it does not handle.
     `usage` returns `noted`. `ready` is done when the kernel of an earlier frontend has answered, for whose
     pool it was started if it has an `edition`; `is_alive` is then False if it has died meanwhile.
     """
@@ -86,6 +88,7 @@ class ScriptedKernel:
         self.invoked: list[str] = []
         self.calls: list[Call] = []
         self.kept: dict[str, Keep] = {}
+        self.limits: dict[str, int] = {}
         self.cancelled: list[str] = []
         self.credits: list[tuple[str, int]] = []
         self.messages: list[Withdraw | RegisterResult | Input | InputEnd] = []
@@ -140,13 +143,15 @@ class ScriptedKernel:
         """Return the number of the message before the newest `unhandled` ones."""
         return self.newest_sent - self.unhandled
 
-    def ask(self, message: Cancel | Withdraw | RegisterResult | Input | InputEnd | Forget) -> None:
+    def ask(self, message: ControlMessage) -> None:
         """Record a control message; the test decides when a run that is cancelled ends."""
         if isinstance(message, Cancel):
             self.cancelled.append(message.run)
             self.cancel_received.set()
         elif isinstance(message, Forget):
             del self.kept[message.run]
+        elif isinstance(message, JournalLimit):
+            self.limits[message.run] = message.size
         else:
             self.messages.append(message)
 

@@ -69,9 +69,10 @@ class Keep(Struct, frozen=True, array_like=True):
 class KeptRun(Struct, frozen=True, array_like=True):
     """Run that a kernel has from an earlier frontend. What it keeps of its output follows as `Output`.
 
-    `started` is when it began, or None if it has not; `dropped` describes the chunks that are not kept;
-    `granted` is all credit that the run got, and `received` the number of items of its input that have
-    arrived. Without `keep`, no client can ask for its answer: it was cancelled, and has not ended yet.
+    `started` and `ended` are when it began and ended, or None if it has not; `dropped` describes the chunks
+    that are not kept; `granted` is all credit that the run got, and `received` the number of items of its
+    input that have arrived. Without `keep`, no client can ask for its answer: it was cancelled, and has not
+    ended yet.
     """
 
     run: str
@@ -81,6 +82,7 @@ class KeptRun(Struct, frozen=True, array_like=True):
     dropped: DroppedChunks = DroppedChunks()
     granted: int = 0
     received: int = 0
+    ended: Optional[float] = None
 
 
 class Hello(Struct, frozen=True, array_like=True, tag="hello"):
@@ -141,6 +143,13 @@ class Accepted(Struct, frozen=True, array_like=True, tag="accepted"):
     """Notice that the kernel has a call with `keep`, and will run it whatever becomes of the frontend."""
 
     run: str
+
+
+class JournalLimit(Struct, frozen=True, array_like=True, tag="journal-limit"):
+    """Request to keep so many bytes of a run's output from now on, instead of `Keep.journal`."""
+
+    run: str
+    size: int
 
 
 class Forget(Struct, frozen=True, array_like=True, tag="forget"):
@@ -253,8 +262,11 @@ class RegisterResult(Struct, frozen=True, array_like=True, tag="register-result"
 
 Message = Union[
     Hello, Welcome, Bind, Invoke, Input, InputEnd, Credit, Cancel, Ping, Pong, Withdraw, Withdrawn,
-    Queued, Cell, Output, RegisterEndpoints, RegisterResult, Accepted, Forget,
+    Queued, Cell, Output, RegisterEndpoints, RegisterResult, Accepted, Forget, JournalLimit,
 ]  # fmt: skip
+
+ControlMessage = Union[Cancel, Withdraw, RegisterResult, Input, InputEnd, Forget, JournalLimit]
+"""Message that a kernel handles while calls run, beside `Credit`."""
 
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 

@@ -41,13 +41,10 @@ from owt.wire.messages import (
     PROTOCOL,
     Accepted,
     Bind,
-    Cancel,
     Cell,
+    ControlMessage,
     Credit,
-    Forget,
     Hello,
-    Input,
-    InputEnd,
     Invoke,
     Keep,
     KeptRun,
@@ -59,7 +56,6 @@ from owt.wire.messages import (
     RegisterEndpoints,
     RegisterResult,
     Welcome,
-    Withdraw,
     Withdrawn,
 )
 
@@ -302,7 +298,7 @@ class Kernel:
         """Return the number of calls that all frontends have sent, and the time of the last (--keep)."""
         return (0, 0.0) if self._last_output is None else self._last_output.usage()
 
-    def ask(self, message: Cancel | Withdraw | RegisterResult | Input | InputEnd | Forget) -> None:
+    def ask(self, message: ControlMessage) -> None:
         """Send a message that the kernel handles while a call runs."""
         if self._control is not None:
             self._control.send(message)

@@ -25,7 +25,7 @@ from owt.frontend.runs.input import RunInput
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Data, Done, Failed, Head, Prompt, Stderr, Stdout
 from owt.wire.journal import ChunksLost, Journal
-from owt.wire.messages import Forget, Input, InputEnd, Keep, KeptRun
+from owt.wire.messages import Forget, Input, InputEnd, JournalLimit, Keep, KeptRun
 
 BATCH = 520 * 1024
 """Maximum size, in bytes, of what a reader gets at once, which bounds what is buffered for a slow client."""
@@ -64,7 +64,7 @@ class RunKernel(Protocol):
     def credit(self, run: str, size: int) -> None:
         """Allow `size` more bytes of output of the run with this id."""
 
-    def ask(self, message: Input | InputEnd | Forget) -> None:
+    def ask(self, message: Input | InputEnd | Forget | JournalLimit) -> None:
         """Send a message that the kernel handles while calls run."""
 
 
@@ -143,6 +143,8 @@ class Run(Struct, eq=False):
     _readers: list[Reader] = field(default_factory=list)
     _left_at: int = 0  # bytes that the furthest reader that has left had taken
     _keeper: RunKernel | None = None  # the kernel that keeps the output
+    _kept_limit: int = 0  # bytes that it keeps at most
+    _known_end: float | None = None  # time of the end, if an earlier frontend was there
     _abandoned: asyncio.TimerHandle | None = None
 
     def __post_init__(self) -> None:
@@ -182,7 +184,9 @@ class Run(Struct, eq=False):
         self.kernel = kernel.id
         self.started_at = time.time()
         self._executor = kernel
-        self._keeper = kernel if self.outlives and self.keep is not None else None
+        if self.outlives and self.keep is not None:
+            self._keeper, self._kept_limit = kernel, self._kept_limit or self.journal_limit
+            self.share(self.budget.limit_of(self))
 
     @property
     def keep(self) -> Keep | None:
@@ -199,10 +203,12 @@ class Run(Struct, eq=False):
         """Become a run that a kernel has from an earlier frontend, and whose output follows."""
         self.journal = Journal.after(kept.dropped)
         self._granted = self._left_at = kept.granted
+        self._known_end = kept.ended
         if kept.keep is None:
             self.cancel_reason = "disconnected"
         else:
             self.created_at, self.user = kept.keep.created, kept.keep.user
+            self._kept_limit = 0 if kept.started is None else kept.keep.journal
             self.fingerprint = kept.keep.fingerprint
         if kept.received or kept.call.request.input_size:
             self.input = RunInput.restore(kept)
@@ -214,11 +220,17 @@ class Run(Struct, eq=False):
             self._keeper.ask(Forget(self.id))
             self._keeper = None
 
+    def share(self, limit: int) -> None:
+        """Have the kernel keep so many bytes of the output, unless that is about what it does."""
+        if self._keeper is not None and not self._kept_limit * 0.95 <= limit <= self._kept_limit * 1.25:
+            self._kept_limit = limit
+            self._keeper.ask(JournalLimit(self.id, limit))
+
     def take_back(self) -> None:
         """Record that the kernel has not begun the run, so that it waits in its session's queue again."""
         self.state = RunState.QUEUED
         self.kernel = self.started_at = self._executor = self._keeper = None
-        self._granted = self.number = 0
+        self._granted = self._kept_limit = self.number = 0
         self.sent_to = None
         self.note()
 
@@ -261,7 +273,7 @@ class Run(Struct, eq=False):
                     self.open_input().ask(chunk)
                 case Done(status=status):
                     self.status = status
-                    self.ended_at = time.time()
+                    self.ended_at = self._known_end or time.time()
                     self.state = RunState.FAILED if self.failure else RunState.DONE
                     if chunk is not chunks[-1]:
                         chunks = chunks[: chunks.index(chunk) + 1]
@@ -381,6 +393,8 @@ class Run(Struct, eq=False):
         """Drop the oldest chunks beyond the journal's limit, but none that a reader has yet to take and
         that the kernel has no credit for."""
         journal, limit = self.journal, 0 if self.abandoned else self.budget.limit_of(self)
+        if self._keeper is not None and limit != self._kept_limit:
+            self.share(limit)
         if journal.bytes <= limit:
             return
         keep, delivered = journal.end, journal.total

@@ -74,8 +74,10 @@ class Runs:
     def create(self, call: Call, claim: Claim | None = None) -> Run:
         """Return a new run of this call, with the id that its client has chosen, or one that cannot be
         guessed."""
-        limit = self._journal if call.caching is None else self._cacheable
-        return self._add(next(self._ids) if claim is None else claim.id, call, limit, claim)
+        return self._add(next(self._ids) if claim is None else claim.id, call, self._limit_of(call), claim)
+
+    def _limit_of(self, call: Call) -> int:
+        return self._journal if call.caching is None else self._cacheable
 
     def restore(self, kept: KeptRun) -> Run:
         """Return a run that a kernel has from an earlier frontend, and whose output follows, or one that was
@@ -87,7 +89,7 @@ class Runs:
         if run is None:
             digest = None if keep is None else keep.digest
             claim = None if digest is None else Claim.restore(kept.run, digest or None)
-            run = self._add(kept.run, kept.call, 0 if keep is None else keep.journal, claim)
+            run = self._add(kept.run, kept.call, 0 if keep is None else self._limit_of(kept.call), claim)
         run.resume(kept)
         return run
 
@@ -146,6 +148,10 @@ class Runs:
         """Forget a run that is live no more, or that was not accepted."""
         if self._live.pop(run.id, None) is not None:
             self._budget.leave(run)
+
+    def sort(self) -> None:
+        """Order the runs that have ended by the times of their ends, if some have ended long ago."""
+        self._ended = OrderedDict(sorted(self._ended.items(), key=lambda item: item[1].ended_at or 0))
 
     def prune(self) -> None:
         """Forget ended runs that are past their retention, or beyond the limits."""

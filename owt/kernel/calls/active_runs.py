@@ -129,6 +129,11 @@ class RunTable:
             if run.kept is not None and credit is not None:
                 yield messages.Credit(run.id, max(0, credit))
 
+    def limit(self, id: str, size: int) -> None:
+        """Keep at most so many bytes of the output of this run. Call it while nothing can be sent."""
+        if (kept := self._kept.get(id)) is not None:
+            kept.limit(size)
+
     def forget(self, id: str) -> None:
         """Keep the output of this run no longer, if it has ended or was withdrawn."""
         with self.lock:

@@ -11,6 +11,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from owt.errors import WireError
@@ -34,6 +35,7 @@ from owt.wire.messages import (
     Input,
     InputEnd,
     Invoke,
+    JournalLimit,
     Message,
     Ping,
     Pong,
@@ -177,6 +179,8 @@ class KernelChannel:
                 self.runner.end_input(message.run, message.error)
             elif isinstance(message, Forget):
                 self.runner.runs.forget(message.run)
+            elif isinstance(message, JournalLimit):
+                self._calls.pause(partial(self.runner.runs.limit, message.run, message.size))
             elif isinstance(message, RegisterResult):
                 self.runner.endpoints.on_result(message.number, message.problem)
             else:

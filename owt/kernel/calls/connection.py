@@ -141,13 +141,21 @@ class FrontendConnection:
         No message comes before or between those that `first(number)` returns. `number` is that of the first
         of them.
         """
+
+        def connect() -> None:
+            self.receiver = receiver
+            self.is_open = True
+            for message in first(self._sent + 1):
+                self._write(message)
+
+        self.pause(connect)
+
+    def pause(self, function: Callable[[], None]) -> None:
+        """Call a function while nothing is sent."""
         with self._lock:
             self._owner = threading.get_ident()
             try:
-                self.receiver = receiver
-                self.is_open = True
-                for message in first(self._sent + 1):
-                    self._write(message)
+                function()
                 while self._deferred:
                     self._write(*self._deferred.popleft())
             finally:

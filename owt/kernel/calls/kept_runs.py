@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from owt.wire import messages
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Done
@@ -29,7 +31,7 @@ MAX_PATH = 200
 class KeptRun:
     """Run whose output is kept from its beginning until the frontend asks to forget it.
 
-    The connection calls `add` while nothing else is sent.
+    `add` and `limit` are called while nothing else is sent.
     """
 
     def __init__(self, run: str, call: Call, keep: Keep, sender: OutputSender) -> None:
@@ -37,6 +39,7 @@ class KeptRun:
         self.call = call
         self.keep = keep
         self.started: float | None = None
+        self.ended_at: float | None = None
         self._granted = 0
         self._sender: OutputSender | None = sender
         self._journal = Journal()
@@ -54,10 +57,15 @@ class KeptRun:
         if journal.bytes > self.keep.journal:
             journal.trim(self.keep.journal, journal.end, self.granted)
         if output.chunks and isinstance(output.chunks[-1], Done):
-            self._granted = self.granted
+            self._granted, self.ended_at = self.granted, time.time()
             # Nothing else is needed of it, and both may be large.
             self.call, self._sender = without_input(self.call), None
         return output
+
+    def limit(self, size: int) -> None:
+        """Keep at most so many bytes, beside those that no reader has received."""
+        self.keep = replace(self.keep, journal=size)
+        self._journal.trim(size, self._journal.end, self.granted)
 
     @property
     def ended(self) -> bool:
@@ -72,8 +80,9 @@ class KeptRun:
     def describe(self, received: int) -> messages.KeptRun:
         """Return what the next frontend has to know; `received` items of its input have arrived."""
         return messages.KeptRun(
-            self.run, self.call, self.keep, self.started, self._journal.dropped, self.granted, received
-        )
+            self.run, self.call, self.keep, self.started, self._journal.dropped, self.granted, received,
+            self.ended_at,
+        )  # fmt: skip
 
     def outputs(self) -> Iterator[Output]:
         """Yield what is kept of the output."""

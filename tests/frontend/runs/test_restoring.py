@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -175,6 +176,36 @@ async def test_a_restored_detached_run_waits_for_nobody() -> None:
     run.wait_for_reader()
     assert not run.ended
     assert sum(amount for _, amount in kernel.credits) == 2000
+
+
+@async_test
+async def test_the_retention_of_a_restored_run_begins_at_its_end() -> None:
+    runs, now = new_runs(), time.time()
+    kernel = new_kernel()
+    ended = {"a": now - 20, "b": now - 50, "c": now - 70, "d": now - 30}
+    for id, ended_at in ended.items():
+        kept = KeptRun(id, EVENTS, KEEP, started=now - 90, ended=ended_at)
+        kernel.kept[id] = KEEP
+        run = runs.restore(kept)
+        run.enqueue(Owner())
+        run.start(kernel)
+        run.feed([HEAD, DONE])
+        assert run.ended_at == ended_at
+    runs.sort()
+    runs.prune()
+    assert [run.id for run in runs.all()] == ["b", "d", "a"]
+    assert sorted(kernel.kept) == ["a", "b", "d"]
+
+
+@async_test
+async def test_the_resume_window_of_a_restored_run_begins_when_its_reader_left() -> None:
+    run, queue = new_runs(resume_window=60).restore(KeptRun("a", EVENTS, KEEP)), Owner()
+    run.enqueue(queue)
+    run.unread_since = time.time() - 61
+    run.wait_for_reader()
+    async with asyncio.timeout(20):
+        await queue.cancel_received.wait()
+    assert queue.cancelled == ["disconnected"]
 
 
 @async_test

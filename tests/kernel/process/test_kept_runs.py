@@ -24,6 +24,7 @@ from owt.wire.messages import (
     Input,
     InputEnd,
     Invoke,
+    JournalLimit,
     Keep,
     KeptRun,
     Output,
@@ -110,6 +111,27 @@ def test_a_run_that_ends_without_a_frontend_is_told_and_forgotten_on_request(
     assert rest(frontend.calls, "a") == chunks
     frontend.control.send(Forget("a"))
     assert kernel.next_frontend().hello.runs == ()
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_smaller_limit_drops_what_is_kept_of_a_run(
+    kernel: KernelProcess, tmp_path: Path, is_over: bool
+) -> None:
+    code, gate = gated(tmp_path, "print('x' * 99); yield from ('x' * 872 for _ in range(50))", "return 1")
+    start(kernel, code, detach=True)
+    first = kernel.frontend.calls.chunks(52)
+    if is_over:
+        gate.write_text("")
+        first += rest(kernel.frontend.calls, "a")
+    kernel.frontend.control.send(JournalLimit("a", 3000))
+    frontend = kernel.next_frontend()
+    [run] = frontend.hello.runs
+    assert run.keep == replace(KEEP, journal=3000)
+    assert (run.ended is not None) == is_over
+    assert 0 < sum(map(size, frontend.calls.chunks(len(first) - run.dropped.count))) <= 3000
+    if not is_over:
+        gate.write_text("")
+        assert rest(frontend.calls, "a")[-1] != first[-1]
 
 
 def test_a_run_waits_for_the_credit_of_the_next_frontend(kernel: KernelProcess) -> None:
