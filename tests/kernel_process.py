@@ -18,7 +18,7 @@ from frontend_side import FrontendSide
 from jupyter_client.connect import write_connection_file
 from jupyter_kernel import environment
 
-from owt.wire.messages import CONNECTIONS_VARIABLE, Hello, Message, RegisterEndpoints, Welcome
+from owt.wire.messages import CONNECTIONS_VARIABLE, Hello, Message, RegisterEndpoints, Restored, Welcome
 from owt.wire.unsent import SIZE
 
 WELCOME = Welcome("http://127.0.0.1:9000", "127.0.0.1", 9000, session="mine", keep=True)
@@ -77,7 +77,11 @@ class KernelProcess:
         self.number += 1 << 32
         sides = self.hand_over(msgspec.structs.replace(self._welcome, number=self.number, **welcome))
         self.frontend = Frontend(*sides)
-        announcement = self.frontend.calls.receive()
+        calls = self.frontend.calls
+        restored: list[Message] = []
+        while not isinstance(message := calls.receive(), Restored):
+            restored.append(message)
+        announcement, *calls.pending[:0] = restored
         assert isinstance(announcement, RegisterEndpoints)
         self.frontend.endpoints = announcement
         return self.frontend

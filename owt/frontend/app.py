@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -70,6 +71,9 @@ LISTEN = "listen "
 DRAIN_INTERVAL = 0.02
 """Seconds between two checks for the end of the last call, while the server shuts down."""
 
+RECOVERY_TIMEOUT = 1.0
+"""Seconds that the kernels of an earlier frontend have to answer before the server reports that it is ready.
+A process that is stopped answers later."""
 REFILL_DELAY = 0.3
 """Seconds from the start of a frontend that goes on with sessions to that of spare kernels: the requests that
 wait for the sessions come first."""
@@ -322,6 +326,10 @@ class Frontend:
         threading.Thread(
             target=self._runtime_dir.clean_up_after_others, args=[REAPER_COMMAND], daemon=True
         ).start()
+        with contextlib.suppress(TimeoutError):
+            # Requests are answered meanwhile.
+            async with asyncio.timeout(RECOVERY_TIMEOUT):
+                await service.recovery.wait_until(lambda: False)
 
     async def stop(self, drain: float, hurry: asyncio.Event | None = None) -> None:
         """Refuse new calls, wait for running ones for `drain` seconds or until `hurry` is set, then end all

@@ -12,6 +12,7 @@ from owt.frontend.config.settings import Settings
 from owt.frontend.counters import Counters
 from owt.frontend.endpoints import Endpoints
 from owt.frontend.kept_dir import History
+from owt.frontend.kernels.recovery import Recovery
 from owt.frontend.notebooks.notebooks import Notebooks
 from owt.frontend.problems import failed
 from owt.frontend.runs.cache import Cache, key_of
@@ -45,10 +46,12 @@ class Service:
     history: History | None = None
     run_records: RunRecords | None = None
     notebooks: Notebooks = field(init=False)
+    recovery: Recovery = field(init=False)
     _earlier_end: float = 0.0
 
     def __post_init__(self) -> None:
-        self.notebooks = Notebooks(self.endpoints)
+        self.recovery = self.sessions.kernels.recovery
+        self.notebooks = Notebooks(self.endpoints, self.recovery)
 
     def submit(
         self, call: Call, user: str | None = None, *, join: bool = True, claim: Claim | None = None
@@ -128,6 +131,18 @@ class Service:
         run.fail(failed(error))
         self.counters.outcome(run.failure)
         return run
+
+    def may_appear(self, id: str) -> bool:
+        """Return True if a kernel of an earlier frontend may yet report the run with this id, or what it
+        has sent."""
+        if not self.recovery.is_pending:
+            return False
+        run = self.runs.get(id)
+        return run is None or self.recovery.awaits(run.session)
+
+    async def wait_for(self, id: str) -> None:
+        """Wait until it is known whether there is a run with this id. Raises `Busy`."""
+        await self.recovery.wait_until(lambda: not self.may_appear(id))
 
     def known(self, id: str, user: str | None) -> Run | None:
         """Return the run with this id if this user has called it, or None."""

@@ -22,6 +22,7 @@ from owt.frontend.counters import Counters
 from owt.frontend.kernels.exit import Exit, ExitKind
 from owt.frontend.kernels.kernel import KernelState
 from owt.frontend.kernels.kernels import NO_VARIABLES, Failure
+from owt.frontend.kernels.recovery import Recovery
 from owt.testing.waiting import settle
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Done, Head
@@ -234,6 +235,7 @@ class ScriptedKernels:
         self.preparing = False
         self.preload_problems: tuple[str, ...] = ()
         self.counters = Counters()
+        self.recovery = Recovery()
         self._specs = specs or ("owt",)
         self._started = asyncio.Event()
 
@@ -288,6 +290,7 @@ class ScriptedKernels:
         if (kernel := self.kept.pop(id, None)) is not None:
             kernel.owner, kernel.alive = owner, False
             kernel.ready = asyncio.get_running_loop().create_future()
+            self.recovery.expect(kernel)
         return kernel
 
     async def wait_for_kernel(self, number: int) -> ScriptedKernel:

@@ -28,7 +28,7 @@ from owt.wire.endpoint import Endpoint
 from owt.wire.framing import MAX_READ, FrameDecoder, encode_frame
 from owt.wire.journal import DroppedChunks
 
-PROTOCOL = 7
+PROTOCOL = 8
 """Version of the messages. A kernel whose environment has another version of owt may have another one."""
 
 CONNECTIONS_VARIABLE = "OWT_CONNECTIONS"
@@ -97,6 +97,10 @@ class Hello(Struct, frozen=True, array_like=True, tag="hello"):
     number: int = 1
     in_cell: bool = False
     runs: tuple[KeptRun, ...] = ()
+
+
+class Restored(Struct, frozen=True, array_like=True, tag="restored"):
+    """Notice that all that the kernel has from an earlier frontend has been sent."""
 
 
 class Welcome(Struct, frozen=True, array_like=True, tag="welcome"):
@@ -262,7 +266,7 @@ class RegisterResult(Struct, frozen=True, array_like=True, tag="register-result"
 
 Message = Union[
     Hello, Welcome, Bind, Invoke, Input, InputEnd, Credit, Cancel, Ping, Pong, Withdraw, Withdrawn,
-    Queued, Cell, Output, RegisterEndpoints, RegisterResult, Accepted, Forget, JournalLimit,
+    Queued, Cell, Output, RegisterEndpoints, RegisterResult, Accepted, Forget, JournalLimit, Restored,
 ]  # fmt: skip
 
 ControlMessage = Union[Cancel, Withdraw, RegisterResult, Input, InputEnd, Forget, JournalLimit]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -188,3 +189,45 @@ def test_a_question_is_answered_to_the_next_frontend(server: LiveServer, session
     assert answer("1", 1) < 300
     assert answer("2", 2) < 300
     wait_until(lambda: server.ask("GET", f"/_owt/runs/{run}").json()["state"] == "done")
+
+
+def test_requests_wait_for_a_kernel_that_answers_late(
+    server: LiveServer, session: str, tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path)
+    path = f"/late-{session}"
+    server.call(f"n = 0\n@endpoint({path!r})\ndef late(): return 'late'", session=session)
+    code = f"def run():\n    state.n += 1\n    yield 'on'\n    {gate.wait}\n    yield state.n\n"
+    run = f"late-run-{session}"
+    repeated = {"data": {"code": code, "session": session}, "headers": {"Owt-Run": run}}
+    with httpx.stream("POST", server.url, timeout=60, trust_env=False, **repeated) as response:
+        assert next(response.iter_text()) == "on"
+        pid = server.session(session)["pid"]
+        # Neither of its threads answers the next frontend.
+        os.kill(pid, signal.SIGSTOP)
+        kill(server)
+    server.start()
+    requests: list[tuple[str, str, dict[str, Any]]] = [
+        ("POST", "/", repeated),
+        ("POST", "/", {"json": repeated["data"], "headers": {"Owt-Run": run}}),
+        ("GET", f"/_owt/runs/{run}/answer", {}),
+        ("GET", f"/_owt/runs/{run}/events?after=1", {}),
+        ("GET", f"/_owt/runs/{run}", {}),
+        ("GET", path, {}),
+    ]
+    with ThreadPoolExecutor(len(requests)) as threads:
+        responses = [threads.submit(server.ask, *where, **what) for *where, what in requests]
+        try:
+            assert server.call("1 + 1", session=f"{session}-2").text == "2"
+            assert not any(response.done() for response in responses)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+            gate.open()
+        answers = [response.result() for response in responses]
+    same, other, answer, events, document, endpoint = (answer.text for answer in answers)
+    assert (same, answer, endpoint) == ("on1\n", "on1\n", "late")
+    # The body is another one.
+    assert "stands for another call" in other
+    assert sse.Decoder().feed(events.encode())[0].data == "1"
+    assert f'"id":"{run}"' in document
+    assert server.call("n", session=session).text == "1"

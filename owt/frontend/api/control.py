@@ -193,22 +193,23 @@ class RunsHandler(PageHandler):
 class RunHandler(PageHandler):
     """/_owt/runs/ID"""
 
-    def get(self, id: str) -> None:
+    async def get(self, id: str) -> None:
         """Send one run with its printed output."""
-        if (run := self._find(id)) is not None:
+        if (run := await self._find(id)) is not None:
             document = run_document(run)
             self.finish_json({**document, "stdout": run.text(Stdout), "stderr": run.text(Stderr)})
 
-    def delete(self, id: str) -> None:
+    async def delete(self, id: str) -> None:
         """Cancel the run (202). A run that has ended, or that other calls share, stays unchanged (200)."""
-        if (run := self._find(id)) is not None:
+        if (run := await self._find(id)) is not None:
             cancelled = not run.ended and run.withdraw()
             document = {"run": id, "cancelled": cancelled, "state": run.state}
             if not run.ended and not cancelled:
                 document["shared"] = run.shared_by
             self.finish_json(document, 202 if cancelled else 200)
 
-    def _find(self, id: str) -> Run | None:
+    async def _find(self, id: str) -> Run | None:
+        await self.service.wait_for(id)
         run = self.service.known(id, self.user)
         if run is None:
             self.finish_problem(no_such_run(id, self.service.settings.run_retention))

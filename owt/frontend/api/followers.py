@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import parse_qs
 
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import Router
 
-from owt.errors import AnswerLost, BadRequest, MethodNotAllowed
+from owt.errors import AnswerLost, BadRequest, MethodNotAllowed, OwtError
 from owt.frontend.http.events import Events
 from owt.frontend.http.exchange import Exchange
 from owt.frontend.http.responses import Plain
@@ -22,6 +23,8 @@ from owt.wire.journal import ChunksLost
 class RunExchange(Exchange):
     """GET request for what a run has sent."""
 
+    _task: asyncio.Task[None] | None = None
+
     def __init__(self, request: HTTPServerRequest, service: Service, id: str) -> None:
         super().__init__(request, service)
         self._id = id
@@ -32,6 +35,23 @@ class RunExchange(Exchange):
             self.refuse(MethodNotAllowed(self.request.method or "", self.request.path, ("GET",)))
 
     def on_body(self) -> None:
+        """Respond, now or when it is known whether there is such a run."""
+        if self.service.may_appear(self._id):
+            self._task = asyncio.get_running_loop().create_task(self._wait_and_respond())
+        else:
+            self._respond()
+
+    async def _wait_and_respond(self) -> None:
+        try:
+            await self.service.wait_for(self._id)
+            if not self.disconnected:
+                self._respond()
+        except OwtError as error:
+            self.writer.send_error(error)
+        except Exception:
+            self.writer.fail()
+
+    def _respond(self) -> None:
         """Respond, if the client can see an aborted response."""
         run = self.service.known(self._id, self.user)
         if self.request.method == "HEAD" and run is not None:

@@ -22,7 +22,7 @@ _TEXTS = ("application/json", "application/x-www-form-urlencoded")
 class InputHandler(PageHandler):
     """/_owt/runs/ID/input"""
 
-    def post(self, id: str) -> None:
+    async def post(self, id: str) -> None:
         """Give the body to the run as an item of its input, and send the number of items so far.
 
         The header `Owt-Input` is the item's number, so that one which is sent again counts once. With
@@ -37,6 +37,7 @@ class InputHandler(PageHandler):
         body = self.body
         has_item = bool(body) or number is not None or end == "0"
         item = _item(body, self.request.headers) if has_item else None
+        await self.service.wait_for(id)
         run = self.service.known(id, self.user)
         if run is None:
             self.finish_problem(no_such_run(id, self.service.settings.run_retention))

@@ -98,7 +98,7 @@ class CallExchange(Exchange):
         except OwtError as error:
             self._refuse(facts, None, error)
             return
-        if match is Lookup.PENDING:
+        if match is Lookup.PENDING or self._may_repeat(parsed, match):
             self._run_later()
         else:
             self._run(facts, parsed, match)
@@ -108,7 +108,8 @@ class CallExchange(Exchange):
         self._task = asyncio.get_running_loop().create_task(self._wait_and_run())
 
     async def _wait_and_run(self) -> None:
-        """Run a call whose body is large, or whose endpoint may be defined by a notebook that is loading."""
+        """Run a call whose body is large, or that depends on a notebook that is loading, or on a kernel of an
+        earlier frontend."""
         try:
             facts = self._facts()
             try:
@@ -116,6 +117,7 @@ class CallExchange(Exchange):
                 match = None
                 if parsed.needs_endpoint:
                     match = await self.service.notebooks.match(facts.method, self._path)
+                await self.service.recovery.wait_until(lambda: not self._may_repeat(parsed, match))
             except OwtError as error:
                 self._refuse(facts, None, error)
                 return
@@ -138,6 +140,17 @@ class CallExchange(Exchange):
         if not parsed.needs_endpoint:
             return None
         return self.service.notebooks.match_now(self.request.method or "", self._path)
+
+    def _may_repeat(self, parsed: ParsedRequest, match: Match | Lookup | None) -> bool:
+        """Return True if a kernel of an earlier frontend may yet report the run that the request names."""
+        recovery = self.service.recovery
+        if not recovery.is_pending:
+            return False
+        last = parse_event_id(self.request.headers.get("Last-Event-ID"))
+        if last is not None and self.service.may_appear(last.run):
+            return True
+        session = match.session if isinstance(match, Match) else parsed.call.session
+        return parsed.claim is not None and recovery.awaits(session)
 
     def _run(self, facts: RequestFacts, parsed: ParsedRequest, match: Match | None) -> None:
         """Submit the call, or resume the run that its client was disconnected from, and respond."""

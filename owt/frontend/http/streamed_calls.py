@@ -213,6 +213,7 @@ class StreamedCallExchange(CallExchange):
                 match = None
                 if parsed.needs_endpoint:
                     match = await self.service.notebooks.match(facts.method, self._path)
+                await self.service.recovery.wait_until(lambda: not self._may_repeat(parsed, match))
                 streams = parsed.call.caching is None and self._has_reader(parsed, match)
             except OwtError:
                 # The response to the whole request says so.

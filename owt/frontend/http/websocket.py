@@ -293,16 +293,19 @@ class CallSocket(PageHandler, WebSocketHandler):
             if first.resume is None:
                 await self._begin(first)
             else:
-                self._resume(first.resume, first.received, first.output)
+                await self._resume(first.resume, first.received, first.output)
         except OwtError as error:
             self.service.counters.refused(error.status)
             self._refuse(Problem.of(failed(error)))
 
-    def _resume(self, id: str, received: int, output: bool) -> None:
+    async def _resume(self, id: str, received: int, output: bool) -> None:
         """Go on with a run. A connection that the client had before is replaced."""
         last = parse_event_id(id)
         if last is None:
             raise BadRequest("resume", "must be the id RUN-N of the last event that the client has", id)
+        await self.service.wait_for(last.run)
+        if self._gone:
+            return
         run = self.service.known(last.run, self.user)
         source = None if run is None or run.input is None else run.input.source
         if run is not None and source is None:

@@ -10,5 +10,6 @@
     template     client of a process that forks kernels
     templates    all of these processes: one for each environment of kernels
     host         a template that waits for the next frontend, and what it keeps
+    recovery     kernels of an earlier frontend that have not answered yet
     fork         the kernel provisioner `owt-fork`, and the manager of one kernel
 """

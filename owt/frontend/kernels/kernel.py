@@ -55,6 +55,7 @@ from owt.wire.messages import (
     Queued,
     RegisterEndpoints,
     RegisterResult,
+    Restored,
     Welcome,
     Withdrawn,
 )
@@ -223,6 +224,9 @@ class Kernel:
                 self.in_cell = message.in_cell
                 self.state = KernelState.READY
                 self.on_runs(message.runs)
+                if not self._was_kept:
+                    self.ready.set_result(None)
+            case Restored() if self._was_kept and not self.ready.done():
                 self.ready.set_result(None)
             case _ if self.state is KernelState.ENDING:
                 # The process has ended; its last output still arrives.
@@ -240,11 +244,8 @@ class Kernel:
                 raise WireError(f"kernel {self.id} sent {type(message).__name__} out of order")
 
     def disconnected(self, error: WireError | None) -> None:
-        """End the kernel, which is of no use without both of its connections.
-
-        A kernel that is starting reports why it has none, by its exit status or to `Kernels.start`, which
-        limits the time, too.
-        """
+        """End the kernel, which is of no use without both of its connections. A kernel that is starting
+        reports why it has none, by its exit status or to `Kernels.start`, which limits the time, too."""
         if error is None:
             if self.state is not KernelState.STARTING:
                 self._end()
@@ -257,8 +258,7 @@ class Kernel:
         return self.state is KernelState.READY
 
     def invoke(self, run: str, call: Call, keep: Keep | None = None, *, later: bool = False) -> None:
-        """Send a call, with `later` in the next step of the event loop. The owner receives its output, or the
-        end of the kernel. With `keep`, the run outlives this process."""
+        """Send a call, with `later` in the next step of the loop. With `keep`, it outlives the frontend."""
         assert self._calls is not None
         if self._welcome.keep and self._last_output is not None:
             self._last_output.note_call()

@@ -26,6 +26,7 @@ from owt.frontend.kernels.environments import Environment, literal, too_old
 from owt.frontend.kernels.exit import ExitKind
 from owt.frontend.kernels.fork import OwtKernelManager
 from owt.frontend.kernels.kernel import Kernel, KernelOwner, KernelState
+from owt.frontend.kernels.recovery import Recovery
 from owt.frontend.kernels.templates import KeptKernel, Templates
 from owt.wire.messages import CONNECTIONS_VARIABLE, PRELOAD_VARIABLE, Welcome
 from owt.wire.template import KERNEL_MARK
@@ -57,7 +58,8 @@ class Failure(NamedTuple):
 
 
 class Kernels:
-    """The kernels of one server. `failures` has a kernelspec's last failed start until one succeeds."""
+    """The kernels of one server. `failures` has a kernelspec's last failed start until one succeeds, and
+    `recovery` the kernels of an earlier frontend that have yet to answer."""
 
     def __init__(
         self,
@@ -76,6 +78,7 @@ class Kernels:
         self.counters = counters
         self.failures: dict[str, Failure] = {}
         self.all: dict[str, Kernel] = {}
+        self.recovery = Recovery()
         self._runtime_dir = runtime_dir
         self._restore_dir = restore_dir
         self._templates = templates
@@ -215,6 +218,7 @@ class Kernels:
         except (OSError, ValueError) as error:
             log.warning("Jupyter clients cannot connect to the kernel %s any more: %s", id, error)
         kernel.manager.main_template = self._templates.main
+        self.recovery.expect(kernel)
         await kernel.reconnect(kept.template, kept.held)
         return kernel
 

@@ -10,6 +10,7 @@ from enum import Enum
 
 from owt.errors import Busy, EndpointGone, MethodNotAllowed, NotebookError
 from owt.frontend.endpoints import Endpoints, Match
+from owt.frontend.kernels.recovery import Recovery
 from owt.frontend.notebooks.documents import Contents, Document
 from owt.frontend.notebooks.notebook import Notebook, NotebookState
 from owt.frontend.runs.runs import Run
@@ -26,15 +27,16 @@ class Lookup(Enum):
     """Results of a lookup other than an endpoint."""
 
     PENDING = "pending"
-    """The result depends on a notebook that is still loading."""
+    """The result depends on a notebook that is still loading, or a kernel of an earlier frontend."""
 
 
 class Notebooks:
     """All notebooks of a server."""
 
-    def __init__(self, endpoints: Endpoints) -> None:
+    def __init__(self, endpoints: Endpoints, recovery: Recovery) -> None:
         self.all: list[Notebook] = []
         self._endpoints = endpoints
+        self._recovery = recovery
         self._settled = asyncio.Event()
         self._closed = threading.Event()
 
@@ -77,30 +79,34 @@ class Notebooks:
 
     async def match(self, method: str, path: str) -> Match | None:
         """Return the endpoint that answers a request, as `Endpoints.find` does. Waits for notebooks that are
-        loading, if the result depends on them.
+        loading, and for kernels of an earlier frontend, if the result depends on them.
 
         Raises `MethodNotAllowed`, `EndpointGone`, and `Busy` if a notebook that may define it has failed, or
         the server is shutting down.
         """
         while (match := self.match_now(method, path)) is Lookup.PENDING:
-            await self._settled.wait()
+            if self._recovery.is_pending:
+                await self._recovery.wait_until(lambda: self.match_now(method, path) is not Lookup.PENDING)
+            else:
+                await self._settled.wait()
         return match
 
     def match_now(self, method: str, path: str) -> Match | Lookup | None:
         """Return the result of `match`, or `PENDING` where `match` would wait. Raises as `match` does."""
-        if not self.all:
+        recovering = self._recovery.is_pending
+        if not (self.all or recovering):
             return self._endpoints.find(method, path)
         try:
             match = self._endpoints.find(method, path)
         except (EndpointGone, MethodNotAllowed):
-            if self._is_loading(self.all):
+            if recovering or self._is_loading(self.all):
                 return Lookup.PENDING
             raise
         if match is not None:
             # Its own notebook may define in a later cell what it uses.
             own = [notebook for notebook in self.all if notebook.name == match.session]
             return Lookup.PENDING if self._is_loading(own) else match
-        if self._is_loading(self.all):
+        if recovering or self._is_loading(self.all):
             return Lookup.PENDING
         for notebook in self.all:
             if not notebook.complete:

@@ -29,10 +29,6 @@ from owt.wire.messages import KeptRun
 
 MAX_CONCURRENCY = 1000
 
-RECOVERY_TIMEOUT = 1.0
-"""Seconds that the kernels of an earlier frontend have to answer before requests are answered. A process that
-is stopped answers later."""
-
 
 class _Nobody:
     """Owner of a kernel that is ended because it has no session."""
@@ -212,10 +208,6 @@ class Sessions(SessionOwner):
                 )
             elif (unneeded := await self.kernels.resume(id, self._spec, None, 1, _Nobody())) and is_alive:
                 unneeded.kill("was not needed any more")
-        sessions = (*self.named.values(), *self.pool.members, *self.pool.spares)
-        if kernels := [session.kernel for session in sessions if session.kernel is not None]:
-            # Their endpoints and runs arrive with the answers, and then requests can be.
-            await asyncio.wait([kernel.ready for kernel in kernels], timeout=RECOVERY_TIMEOUT)
         for run in runs:
             if run.session not in recorded and run not in sent:
                 self._submit_again(run)

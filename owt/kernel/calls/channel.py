@@ -40,6 +40,7 @@ from owt.wire.messages import (
     Ping,
     Pong,
     RegisterResult,
+    Restored,
     Welcome,
     Withdraw,
 )
@@ -254,6 +255,7 @@ class KernelChannel:
         yield Hello(PROTOCOL, number, self._in_cell, self.runner.runs.inventory())
         yield self.runner.endpoints.announcement()
         yield from self.runner.runs.outputs()
+        yield Restored()
 
     def _read_from(self, receiver: Receiver, number: int) -> None:
         """Read calls from another connection, whose first message had this number. In the main thread."""

@@ -15,6 +15,7 @@ from notebook_files import save
 
 from owt.errors import Busy, EndpointGone, MethodNotAllowed
 from owt.frontend.endpoints import Endpoints, Match
+from owt.frontend.kernels.recovery import Recovery
 from owt.frontend.notebooks import notebooks as notebooks_module
 from owt.frontend.notebooks.documents import Contents, WatchedFile
 from owt.frontend.notebooks.notebook import Notebook, NotebookState
@@ -30,7 +31,7 @@ def notebooks(*states: tuple[str, str, bool]) -> Notebooks:
     for kernel, path in (("k1", "/there"), ("k2", "/gone")):
         endpoints.register(kernel, "s", RegisterEndpoints(1, (Endpoint(path, ("GET",), "f"),)))
     endpoints.kernel_died("k2", "has crashed")
-    served = Notebooks(endpoints)
+    served = Notebooks(endpoints, Recovery())
     served.all += [
         cast(
             "Notebook",
@@ -136,7 +137,7 @@ class Watched:
 
 
 def watching(*watched: Watched) -> Notebooks:
-    served = Notebooks(Endpoints())
+    served = Notebooks(Endpoints(), Recovery())
     served.all += cast("list[Notebook]", watched)
     served.start((), sessions=Mock(), submit=Mock(), watch=True)
     return served

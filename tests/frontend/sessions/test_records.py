@@ -75,6 +75,7 @@ class Stage:
             if kernel.is_alive:
                 answer(kernel)
         await recovery
+        await settle()
 
 
 @async_test
@@ -112,8 +113,9 @@ async def test_a_session_goes_on_with_the_kernel_that_was_kept(tmp_path: Path) -
     assert session.state == "starting"
     second.submit("r2", "a")
     assert kernel.invoked == ["r1"]
-    kernel.reconnect()
     await recovery
+    kernel.reconnect()
+    await settle()
     assert kernel.invoked == ["r1", "r2"]
     assert (session.created, session.calls, session.restarts) == (created, 2, 0)
     assert second.kernels.starts == 0
