@@ -101,10 +101,12 @@ def build(
     restore_dir: Callable[[], None],
     keeping: Keeping | None,
     history: History | None,
+    ending: str,
     server_id: str,
     kernel_env: Mapping[str, str],
 ) -> Parts:
-    """Return the parts of a server. Starts nothing."""
+    """Return the parts of a server. Starts nothing. `ending` is why kernels of an earlier frontend have ended
+    that were not kept."""
     counters = Counters()
     endpoints = Endpoints()
     fork = settings.fork and sys.platform == "linux"
@@ -165,7 +167,7 @@ def build(
         spec=settings.kernel,
         max_sessions=settings.max_sessions,
         idle_timeout=settings.session_idle,
-        records=None if keeping is None else Records(Path(runtime_dir, SESSIONS)),
+        records=None if keeping is None else Records(Path(runtime_dir, SESSIONS), ending),
     )
     runs = Runs(
         retention=settings.run_retention,
@@ -241,7 +243,7 @@ class Frontend:
         )
         self._documents = read_documents(settings.notebook)
         self._runtime_dir: RuntimeDirectory
-        keeping, history, self._host = None, None, None
+        keeping, history, ending, self._host = None, None, "", None
         if settings.keep:
             directory = KeptDirectory(kept_path(settings), REAPER_COMMAND)
             self._runtime_dir, self._host = directory, directory.host
@@ -252,7 +254,7 @@ class Frontend:
                 raise
             if self._host is not None:
                 directory.take_over(self._host.held[LOCK].descriptors[0])
-            history = directory.begin_history(self._sockets.url, settings.keep)
+            history, ending = directory.begin_history(self._sockets.url, settings.keep), directory.ending
             keeping = Keeping(settings.keep, os.path.join(directory.path, HOST_SOCKET), directory.lock)
         else:
             self._sockets = open_sockets(settings, passed=passed)
@@ -272,6 +274,7 @@ class Frontend:
             restore_dir=self._restore_dir,
             keeping=keeping,
             history=history,
+            ending=ending,
             server_id=server_id,
             kernel_env=kernel_environment(environ, self._sockets, runtime_dir, server_id),
         )

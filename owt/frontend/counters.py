@@ -24,7 +24,8 @@ OUTCOMES = (
     DONE,
     # As in `Failed.type`.
     "exception", "syntax", "bad-request", "no-such-session", "no-such-function", "busy", "timeout",
-    "cancelled", "interrupted", "kernel-died", "kernel-not-ready", "shutting-down",
+    "cancelled", "interrupted", "kernel-died", "kernel-not-ready", "run-lost",
+    "shutting-down",
     OTHER,
 )
 REFUSALS = (401, 403, 413, 414, 421, 429, 431, 503)

@@ -54,13 +54,15 @@ _OWN_FILE = re.compile(
 
 class History(Struct, frozen=True):
     """Facts about a server whose frontend may change: the URL, the time of its start (in seconds since 1970),
-    the number of frontends that followed the first, the seconds without one, and `keep`, the maximum."""
+    the number of frontends that followed the first, the seconds without one, and `keep`, the maximum. `boot`
+    is the id of the machine's start."""
 
     url: str
     started: float
     keep: float
     restarts: int = 0
     kept_seconds: float = 0.0
+    boot: str = ""
 
 
 def read_history(path: Path) -> History | None:
@@ -71,6 +73,14 @@ def read_history(path: Path) -> History | None:
         return msgspec.json.decode((path / HISTORY).read_bytes(), type=History)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+def boot_id() -> str:
+    """Return an id of the machine's start."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 def frontend_of(path: Path) -> int | None:
@@ -108,7 +118,8 @@ class KeptDirectory(RuntimeDirectory):
       frontend, so that no process cleans up;
     - that of a file in it: a frontend lives, so that no other one serves.
 
-    `host` is the template that an earlier frontend has left, or None.
+    `host` is the template that an earlier frontend has left, or None. `ending` is why kernels of an earlier
+    frontend have ended that it does not keep, in words that follow "the kernel".
     """
 
     def __init__(self, path: Path, reaper: Sequence[str]) -> None:
@@ -123,6 +134,7 @@ class KeptDirectory(RuntimeDirectory):
                 f"--runtime-dir: its path is longer than {MAX_LENGTH - 16} bytes, too long for Unix sockets"
             )
         self.host: Host | None = None
+        self.ending = "has ended"
         # Records of sessions and calls whose kernels have ended with the processes of the earlier server.
         self._lost: dict[str, bytes] = {}
         self._frontend_lock = -1
@@ -179,6 +191,9 @@ class KeptDirectory(RuntimeDirectory):
                 (folder / name).touch(0o600)
                 (folder / name).write_bytes(record)
             return True
+        self.ending = "ended with the server and the process that kept it"
+        if (history := read_history(Path(self.path))) is not None and history.boot != boot_id():
+            self.ending = "ended, because the machine was restarted"
         log.warning("cleaning up after a server whose processes have ended: %s", self.path)
         with contextlib.suppress(OSError):
             paths = [path for path in Path(self.path, SESSIONS).iterdir() if path.suffix in RECORDS]
@@ -201,7 +216,7 @@ class KeptDirectory(RuntimeDirectory):
         outlive it by `keep` seconds."""
         history = read_history(Path(self.path)) if self.host is not None else None
         if history is None:
-            history = History(url, time.time(), keep)
+            history = History(url, time.time(), keep, boot=boot_id())
         else:
             assert self.host is not None
             gap = time.time() - (self.host.ready.since or time.time())

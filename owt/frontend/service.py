@@ -98,6 +98,7 @@ class Service:
             run.sent_to, run.number = recorded.sent_to, recorded.number
             run.cancel_reason = recorded.cancel_reason
             run.unread_since = recorded.unread_since or ended_at
+            run.is_outline = recorded.is_outline
             recorded.record.attach(run)
             runs.append(run)
         await self.sessions.recover(self.restore, runs)

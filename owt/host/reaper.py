@@ -25,8 +25,8 @@ import psutil
 
 MARK = "OWT_SERVER_ID"
 
-RECORDS = ("sessions", "server-id")
-"""Folder and file of a runtime directory by which the next server tells why its sessions have ended."""
+RECORDS = ("sessions", "server-id", "frontend.json")
+"""Folder and files of a runtime directory by which the next server tells why its sessions have ended."""
 
 KILL_TIMEOUT = 5.0
 """Seconds for which processes are looked for and killed."""

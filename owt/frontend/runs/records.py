@@ -1,4 +1,4 @@
-"""Records of live runs for the next frontend, which runs the calls that no kernel has (`owt serve --keep`).
+"""Records of runs for the next frontend, which runs the calls that no kernel has (`owt serve --keep`).
 
 All are frames of one file, the log:
 
@@ -9,6 +9,9 @@ All are frames of one file, the log:
 A frame is written before the client knows the run. That takes some microseconds, where a file of its own
 would take a hundred. Only a large call is a file of its own, which a thread writes; it is removed when the
 kernel has confirmed the call.
+
+When a run has ended, or a kernel has confirmed a large call, an *outline* of the call is enough: the kernel
+has the rest. So a run is known that is lost with its kernel, until it is forgotten.
 
 What a kernel says of its runs wins over the records. A record says with which message to which kernel the
 call was sent. So a call that the kernel does not have was lost on its way, and is sent again, or it has ended
@@ -28,8 +31,9 @@ from typing import NamedTuple, get_args
 
 import msgspec
 
+from owt.frontend.logs import short_path
 from owt.frontend.runs.runs import CancelReason, Run, RunState
-from owt.wire.call import Call
+from owt.wire.call import Call, RequestFacts
 from owt.wire.messages import KeptRun
 
 log = logging.getLogger("owt.runs")
@@ -47,7 +51,7 @@ CONFIRMATION = 0.2
 
 # State, id of the kernel, number of the message, time without a reader since, sizes of call and body.
 _HEADER = struct.Struct("<B15sQdII")
-_LIVE, _ENDED = 0, b"\xff"
+_LIVE, _OUTLINE, _FORGOTTEN = 0, 0xFE, 0xFF
 _REASONS: tuple[CancelReason, ...] = get_args(CancelReason)
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(KeptRun)
@@ -55,7 +59,10 @@ _decoder = msgspec.msgpack.Decoder(KeptRun)
 
 class RecordedRun(NamedTuple):
     """Run of an earlier frontend, as its record says: the call, the kernel that was sent it, and the number
-    of that message, the time since which it has no reader (0: it had one), and why it was cancelled."""
+    of that message, the time since which it has no reader (0: it had one), and why it was cancelled.
+
+    With `is_outline`, only the kernel has the call.
+    """
 
     record: Record
     kept: KeptRun
@@ -63,6 +70,7 @@ class RecordedRun(NamedTuple):
     number: int
     unread_since: float
     cancel_reason: CancelReason | None
+    is_outline: bool = False
 
 
 class Record:
@@ -75,6 +83,7 @@ class Record:
 
     def __init__(self, records: RunRecords) -> None:
         self.offset: int | None = None
+        self.is_outline = False
         self.sizes = (0, 0)
         self._records = records
         self._run: Run | None = None
@@ -107,7 +116,10 @@ class Record:
     def header(self) -> bytes:
         """Return the header for what the run is now."""
         run = self.run
-        state = _LIVE if run.cancel_reason is None else 1 + _REASONS.index(run.cancel_reason)
+        if self.is_outline:
+            state = _OUTLINE
+        else:
+            state = _LIVE if run.cancel_reason is None else 1 + _REASONS.index(run.cancel_reason)
         kernel = (run.sent_to or "").encode()
         return _HEADER.pack(state, kernel, run.number, run.unread_since, *self.sizes)
 
@@ -115,8 +127,9 @@ class Record:
         """Return the header, the call and the body."""
         run = self.run
         assert run.keep is not None
-        body = run.call.request.body
-        call = _encoder.encode(KeptRun(run.id, _with_body(run.call, b""), run.keep))
+        kept = _outline(run.call) if self.is_outline else run.call
+        body = kept.request.body
+        call = _encoder.encode(KeptRun(run.id, _with_body(kept, b""), run.keep, ended=run.ended_at))
         self.sizes = len(call), len(body)
         return self.header(), call, body
 
@@ -129,8 +142,15 @@ class Record:
         """Do nothing: the record tells what was lost if the kernel dies."""
 
     def run_ended(self, run: Run) -> None:
+        """Record that the kernel has the answer, if one was sent the call, or remove the record."""
+        if run.sent_to is None:
+            self.forget()
+        else:
+            self._records.replace(self)
+
+    def forget(self) -> None:
         """Remove the record."""
-        self._records.remove(run.id)
+        self._records.remove(self.run.id)
 
 
 class LargeRecord(Record):
@@ -151,6 +171,8 @@ class LargeRecord(Record):
         """Write the file: at once, or if an idle kernel does not confirm the call soon."""
         if self._needed and self._task is not None and not self._task.done():
             return
+        if self.is_outline:
+            self._records.drop_outline(self)
         loop = asyncio.get_running_loop()
         self._needed, self.recorded = True, loop.create_future()
         delay = 0 if self.run.state is RunState.QUEUED else CONFIRMATION
@@ -192,6 +214,8 @@ class LargeRecord(Record):
         run = self.run
         if not (self._needed or run.ended or run.sent_to):
             self.begin()
+        elif self.is_outline:
+            super().update()
         elif self._written:
             try:
                 with open(self._path, "r+b") as file:
@@ -200,16 +224,28 @@ class LargeRecord(Record):
                 self._records.fail(run, error)
 
     def confirmed(self) -> None:
-        """Remove the file, as a kernel has the call."""
+        """Replace the file by an outline in the log, as a kernel has the call."""
+        self._needed = False
+        if self.recorded is not None and not self.recorded.done():
+            self.recorded.set_result(None)
+        self._records.replace(self)
+        self._remove_file()
+
+    def run_ended(self, run: Run) -> None:
+        """Do what every record does, without the file."""
+        super().run_ended(run)
+        self._discard_file()
+
+    def forget(self) -> None:
+        """Remove the record and the file."""
+        super().forget()
+        self._discard_file()
+
+    def _discard_file(self) -> None:
         self._needed = False
         if self.recorded is not None and not self.recorded.done():
             self.recorded.set_result(None)
         self._remove_file()
-
-    def run_ended(self, run: Run) -> None:
-        """Remove the record."""
-        super().run_ended(run)
-        self.confirmed()
 
     def _remove_file(self) -> None:
         if self._written:
@@ -286,13 +322,36 @@ class RunRecords:
             self._is_stale = True
             self._note(f"the log of runs cannot be changed: {error}")
 
-    def remove(self, id: str) -> None:
-        """Remove the record of a run that has ended."""
-        record = self._records.pop(id)
-        if record.offset is None:
+    def replace(self, record: Record) -> None:
+        """Replace the record of a run, unless it was removed, by an outline, which is in the log."""
+        if record.run.id not in self._records:
             return
-        self.overwrite(record.offset, _ENDED)
-        self._live -= record.size
+        if record.is_outline and (not record.run.ended or record.run.known_end is not None):
+            return
+        offset, size, sizes, was_outline = record.offset, record.size, record.sizes, record.is_outline
+        record.is_outline, record.offset = True, None
+        self.append(record)
+        if record.offset is None:
+            record.is_outline, record.offset, record.sizes = was_outline, offset, sizes
+        else:
+            self._free(offset, size)
+
+    def drop_outline(self, record: Record) -> None:
+        """Remove the outline of a call that no kernel has any more."""
+        self._free(record.offset, record.size)
+        record.is_outline, record.offset = False, None
+
+    def remove(self, id: str) -> None:
+        """Remove the record of a run."""
+        if (record := self._records.pop(id, None)) is not None:
+            self._free(record.offset, record.size)
+
+    def _free(self, offset: int | None, size: int) -> None:
+        """Mark a frame as one that is not needed any more."""
+        if offset is None:
+            return
+        self.overwrite(offset, bytes([_FORGOTTEN]))
+        self._live -= size
         if self._end - self._live > GARBAGE + self._live:
             self._rewrite()
 
@@ -360,7 +419,7 @@ class RunRecords:
             record.sizes = call, body
             if record.size > len(view) - self._end:
                 return
-            if state != _ENDED[0]:
+            if state != _FORGOTTEN:
                 recorded = _decode(view[self._end :], record)
                 if recorded is None:
                     return
@@ -377,16 +436,16 @@ def _decode(data: memoryview, record: Record) -> RecordedRun | None:
         size = _HEADER.size + sizes[0]
         kept = _decoder.decode(data[_HEADER.size : size])
         body = bytes(data[size : size + sizes[1]])
-        reason = None if state == _LIVE else _REASONS[state - 1]
+        reason = None if state in (_LIVE, _OUTLINE) else _REASONS[state - 1]
     except (struct.error, msgspec.MsgspecError, IndexError, UnicodeDecodeError) as error:
         log.warning("the record of a call cannot be read: %s", error)
         return None
     if kept.keep is None or len(body) < sizes[1]:
         return None
-    record.sizes = sizes[0], sizes[1]
-    kept = KeptRun(kept.run, _with_body(kept.call, body), kept.keep)
+    record.sizes, record.is_outline = (sizes[0], sizes[1]), state == _OUTLINE
+    kept = KeptRun(kept.run, _with_body(kept.call, body), kept.keep, ended=kept.ended)
     sent_to = kernel.rstrip(b"\0").decode() or None
-    return RecordedRun(record, kept, sent_to, number, unread_since, reason)
+    return RecordedRun(record, kept, sent_to, number, unread_since, reason, record.is_outline)
 
 
 def _created(recorded: RecordedRun) -> float:
@@ -401,6 +460,14 @@ def _open_private(path: str | Path, flags: int) -> int:
 def _size(call: Call) -> int:
     """Return the size of a call, less what is always small."""
     return len(call.request.body) + len(call.code or "") + len(call.kwargs or "")
+
+
+def _outline(call: Call) -> Call:
+    """Return what is needed of a call that a kernel has."""
+    request = call.request
+    facts = RequestFacts(request.method, short_path(request.path), "", (), b"", "", user=request.user)
+    fields = ("session", "sse", "sse_streams", "detach", "timeout")
+    return Call(facts, **{name: getattr(call, name) for name in fields})
 
 
 def _with_body(call: Call, body: bytes) -> Call:

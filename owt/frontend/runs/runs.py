@@ -79,6 +79,9 @@ class RunRecord(Protocol):
     def confirmed(self) -> None:
         """Handle that the run's kernel has the call."""
 
+    def forget(self) -> None:
+        """Remove the record."""
+
 
 class RunObserver(Protocol):
     """Observer of a run. Its methods must not raise."""
@@ -127,6 +130,8 @@ class Run(Struct, eq=False):
     sent_to: str | None = None  # id of the kernel that was sent the call
     number: int = 0  # of the message with which it was sent
     unread_since: float = 0.0  # 0: a reader has yet to come, or has not left
+    is_outline: bool = False  # only its kernel, of an earlier frontend, has the call
+    known_end: float | None = None  # time of the end, if an earlier frontend was there
     record: RunRecord | None = None
     user: str | None = None
     claim: Claim | None = None
@@ -144,7 +149,6 @@ class Run(Struct, eq=False):
     _left_at: int = 0  # bytes that the furthest reader that has left had taken
     _keeper: RunKernel | None = None  # the kernel that keeps the output
     _kept_limit: int = 0  # bytes that it keeps at most
-    _known_end: float | None = None  # time of the end, if an earlier frontend was there
     _abandoned: asyncio.TimerHandle | None = None
 
     def __post_init__(self) -> None:
@@ -197,13 +201,14 @@ class Run(Struct, eq=False):
         if not (self.detached or self.resumable or call.sse_streams):
             return None
         digest = None if claim is None else claim.digest or b""
-        return Keep(self.journal_limit, self.created_at, call.request.user, self.fingerprint, digest)
+        user = call.request.user or self.user
+        return Keep(self.journal_limit, self.created_at, user, self.fingerprint, digest)
 
     def resume(self, kept: KeptRun) -> None:
         """Become a run that a kernel has from an earlier frontend, and whose output follows."""
         self.journal = Journal.after(kept.dropped)
         self._granted = self._left_at = kept.granted
-        self._known_end = kept.ended
+        self.known_end = kept.ended
         if kept.keep is None:
             self.cancel_reason = "disconnected"
         else:
@@ -219,6 +224,8 @@ class Run(Struct, eq=False):
         if self._keeper is not None:
             self._keeper.ask(Forget(self.id))
             self._keeper = None
+        if self.record is not None:
+            self.record.forget()
 
     def share(self, limit: int) -> None:
         """Have the kernel keep so many bytes of the output, unless that is about what it does."""
@@ -273,7 +280,7 @@ class Run(Struct, eq=False):
                     self.open_input().ask(chunk)
                 case Done(status=status):
                     self.status = status
-                    self.ended_at = self._known_end or time.time()
+                    self.ended_at = self.known_end or time.time()
                     self.state = RunState.FAILED if self.failure else RunState.DONE
                     if chunk is not chunks[-1]:
                         chunks = chunks[: chunks.index(chunk) + 1]

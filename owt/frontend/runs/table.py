@@ -90,6 +90,8 @@ class Runs:
             digest = None if keep is None else keep.digest
             claim = None if digest is None else Claim.restore(kept.run, digest or None)
             run = self._add(kept.run, kept.call, 0 if keep is None else self._limit_of(kept.call), claim)
+        elif run.is_outline:
+            run.call, run.is_outline = kept.call, False
         run.resume(kept)
         return run
 

@@ -12,8 +12,6 @@ from owt.wire.chunk import Failed, Stderr, Stdout
 
 SHUTTING_DOWN = "the server is shutting down"
 """Cause of the end of all sessions."""
-ENDED_WITH_SERVER = "ended with the server and the process that kept it"
-"""Reason of the end of a kernel whose host has ended, too, in words that follow "the kernel"."""
 LAST_LINES, LAST_CHARACTERS = 40, 4000
 """Limits of what the failure of a call repeats of its output when its kernel has died."""
 
@@ -32,6 +30,12 @@ def cancelled_in_queue(run: Run, reason: CancelReason) -> Failed:
 def kernel_lost(problem: str, title: str = KernelDied.title) -> Failed:
     """Return the failure of a run that has no kernel."""
     return Failed(502, "kernel-died", title, problem)
+
+
+def lost(reason: str) -> Failed:
+    """Return the failure of a run of an earlier frontend, which is lost with its kernel; the `reason` of that
+    is in words that follow "its kernel"."""
+    return Failed(410, "run-lost", "the run is lost", f"its kernel {reason}")
 
 
 def shutting_down(problem: str) -> Failed:
@@ -58,6 +62,8 @@ def start_failure(error: Exception) -> Failed:
 
 def killed_with_kernel(run: Run, reason: str, exit: ExitKind = ExitKind.CRASHED) -> Failed:
     """Return the failure of an active run whose kernel died, perhaps because the run did not stop."""
+    if run.known_end is not None:
+        return lost(reason)
     match run.cancel_reason:
         case None if exit is ExitKind.SHUTDOWN:
             return shutting_down(f"the kernel {reason}")

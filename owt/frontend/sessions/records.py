@@ -68,10 +68,14 @@ _decoder = msgspec.json.Decoder(SessionRecord)
 
 
 class Records:
-    """The records of all named sessions. `problem` is why one could not be written, or None."""
+    """The records of all named sessions. `problem` is why one could not be written, or None.
 
-    def __init__(self, folder: Path) -> None:
+    `ending` is why kernels of an earlier frontend have ended that were not kept.
+    """
+
+    def __init__(self, folder: Path, ending: str = "has ended") -> None:
         self.problem: str | None = None
+        self.ending = ending
         self._folder = folder
         self._missing: dict[Path, tuple[str, Struct]] = {}
 

@@ -287,6 +287,10 @@ class Session:
     def _forget_ahead(self, id: str) -> None:
         """Record that the kernel no longer has a call that was sent ahead."""
         run = self._ahead.pop(id)
+        if run.is_outline:
+            self.queue.remove(run)
+            run.fail(failures.lost("does not have it any more"))
+            return
         run.take_back()
         if run.cancel_reason is not None:
             self.cancel(run, run.cancel_reason)
@@ -373,8 +377,10 @@ class Session:
         kernel: Kernel | None,
         restore: Callable[[KeptRun], Run],
         runs: Sequence[Run] = (),
+        ending: str = "has ended",
     ) -> None:
-        """Go on as the session that an earlier frontend has recorded, with its kernel if that was kept.
+        """Go on as the session that an earlier frontend has recorded, with its kernel if that was kept; it
+        has ended for the reason `ending` otherwise.
 
         `restore` returns a run that the kernel has, and `runs` are those that were recorded, in order.
         """
@@ -385,9 +391,9 @@ class Session:
             self.resume_kernel(kernel, restore, runs)
         else:
             if record.kernel is not None:
-                self._loss = self.last_death = failures.ENDED_WITH_SERVER
+                self._loss = self.last_death = ending
                 self.restarts, self.restarted = self.restarts + 1, time.time()
-            self._queue_recorded(runs)
+            self._queue_recorded(runs, ending)
             self.start()
 
     def resume_kernel(
@@ -398,23 +404,23 @@ class Session:
         `restore` returns a run that the kernel has. It will say whether it has those that it was sent.
         """
         self.kernel, self.ever_started = kernel, True
-        self._queue_recorded(runs)
+        self._queue_recorded(runs, "has ended")
         calls, last_call = kernel.usage()
         self.calls, self.last_used = self.calls + calls, last_call or self.last_used
         kernel.on_runs = lambda runs: self._resume_runs(kernel, runs, restore)
         kernel.ready.add_done_callback(lambda _: self._send_queued())
 
-    def _queue_recorded(self, runs: Iterable[Run]) -> None:
-        """Queue runs of an earlier frontend, or fail those that were sent to a kernel that is gone."""
+    def _queue_recorded(self, runs: Iterable[Run], ending: str) -> None:
+        """Queue runs of an earlier frontend, or fail those whose kernel is gone, for the reason `ending`."""
         for run in runs:
             run.enqueue(self)
             self.queue.append(run)
             asyncio.get_running_loop().call_later(RECONNECT, run.wait_for_reader)
             if self.kernel is not None and run.sent_to == self.kernel.id:
                 self._ahead[run.id] = run
-            elif run.sent_to is not None:
+            elif run.sent_to is not None or run.is_outline:
                 self.queue.remove(run)
-                run.fail(failures.kernel_lost(f"the kernel {failures.ENDED_WITH_SERVER}"))
+                run.fail(failures.lost(ending))
             if (reason := run.cancel_reason) is not None:
                 run.cancel_reason = None
                 self.cancel(run, reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from owt.errors import BadRequest, Busy, NoSuchSession, OwtError, SessionDiffers
@@ -15,12 +16,7 @@ from owt.frontend.problems import failed
 from owt.frontend.runs.runs import Run
 from owt.frontend.sessions.deadlines import Limits
 from owt.frontend.sessions.events import SessionOwner
-from owt.frontend.sessions.failures import (
-    ENDED_WITH_SERVER,
-    SHUTTING_DOWN,
-    cancelled_in_queue,
-    kernel_lost,
-)
+from owt.frontend.sessions.failures import SHUTTING_DOWN, cancelled_in_queue, lost
 from owt.frontend.sessions.pool import Pool
 from owt.frontend.sessions.records import Records
 from owt.frontend.sessions.session import RECONNECT, Session
@@ -176,6 +172,9 @@ class Sessions(SessionOwner):
         if self.records is None:
             return
         records = self.records.read()
+        of_session: defaultdict[str | None, list[Run]] = defaultdict(list)
+        for run in runs:
+            of_session[run.session].append(run)
         self.kernels.number_from(record.kernel for record in records if record.kernel is not None)
         for record in records:
             session = Session(
@@ -193,14 +192,15 @@ class Sessions(SessionOwner):
                 arguments = record.spec, record.name, record.concurrency, session
                 kernel = await self.kernels.resume(record.kernel, *arguments)
             self.named[record.name] = session
-            session.resume(record, kernel, restore, [run for run in runs if run.session == record.name])
+            session.resume(record, kernel, restore, of_session[record.name], self.records.ending)
             self.records.follow(session)
         edition = self.kernels.edition(self._spec)
         recorded = {record.name for record in records}
+        others = [run for run in runs if run.session not in recorded]
         sent: set[Run] = set()
         for id, kept in list(self.kernels.kept.items()):
             is_alive = kept.is_alive
-            own = [run for run in runs if run.sent_to == id and run.session not in recorded]
+            own = [run for run in others if run.sent_to == id]
             if any(kept.edition) and (is_alive or own):
                 sent.update(own)
                 await self.pool.resume(
@@ -208,16 +208,17 @@ class Sessions(SessionOwner):
                 )
             elif (unneeded := await self.kernels.resume(id, self._spec, None, 1, _Nobody())) and is_alive:
                 unneeded.kill("was not needed any more")
-        for run in runs:
-            if run.session not in recorded and run not in sent:
-                self._submit_again(run)
+        for run in others:
+            if run not in sent:
+                self._submit_again(run, self.records.ending)
 
-    def _submit_again(self, run: Run) -> None:
-        """Run a call of an earlier frontend for which no session was recorded, unless it was begun."""
+    def _submit_again(self, run: Run, ending: str) -> None:
+        """Run a call of an earlier frontend for which no session was recorded, unless it was sent to a
+        kernel, which has ended for the reason `ending`."""
         if (reason := run.cancel_reason) is not None:
             run.fail(cancelled_in_queue(run, reason))
-        elif run.sent_to is not None:
-            run.fail(kernel_lost(f"the kernel {ENDED_WITH_SERVER}"))
+        elif run.sent_to is not None or run.is_outline:
+            run.fail(lost(ending))
         else:
             try:
                 self.submit(run)

@@ -283,3 +283,96 @@ def test_a_body_that_was_still_coming_breaks_off(frontend: Frontend) -> None:
     kernel = ScriptedKernel("k1", "owt", None, owner=None)  # type: ignore[arg-type]
     run.open_input().grant(1000, kernel)
     assert [message.error for message in kernel.messages] == ["broke off, because the server has ended"]
+
+
+def outlines(recorded: list[RecordedRun]) -> list[tuple[str, float | None]]:
+    """Return the ids, and the times of the end, of the runs whose calls only a kernel has."""
+    return [(earlier.kept.run, earlier.kept.ended) for earlier in recorded if earlier.is_outline]
+
+
+def end(run: Run) -> None:
+    """End a run that a kernel was sent."""
+    run.sent_to = "k1"
+    run.note()
+    run.feed([DONE])
+
+
+def test_a_run_that_has_ended_is_known_until_it_is_forgotten(frontend: Frontend) -> None:
+    run = frontend.submit(Call(BODY, code="secret" * 1000, detach=True))
+    size = (frontend.folder / LOG).stat().st_size
+    run.user = "ada"
+    end(run)
+    assert run.ended_at is not None
+    [recorded] = frontend.next()
+    assert outlines([recorded]) == [(run.id, run.ended_at)]
+    assert (recorded.sent_to, recorded.kept.keep and recorded.kept.keep.user) == ("k1", "ada")
+    assert (recorded.kept.call.code, recorded.kept.call.request.path) == (None, "/a")
+    assert (frontend.folder / LOG).stat().st_size < size + 300
+    frontend.records.close()
+    # Also for the frontend after the next one.
+    second = Frontend(frontend.folder)
+    restored = second.runs.restore(recorded.kept)
+    restored.sent_to = "k1"
+    second.recorded[0].record.attach(restored)
+    restored.feed([DONE])
+    assert restored.ended_at == run.ended_at
+    assert outlines(second.next()) == [(run.id, run.ended_at)]
+    restored.forget()
+    assert second.next() == []
+
+
+def test_the_log_keeps_the_runs_that_have_ended_when_it_is_written_anew(
+    frontend: Frontend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GARBAGE", 10_000)
+    runs = [frontend.submit(detached("x" * 1000)) for _ in range(50)]
+    for run in runs:
+        end(run)
+    assert [id for id, _ in outlines(frontend.next())] == [run.id for run in runs]
+    assert (frontend.folder / LOG).stat().st_size < 30_000
+
+
+def test_a_run_that_is_dropped_at_its_end_is_not_recorded(tmp_path: Path) -> None:
+    frontend = Frontend(tmp_path)
+    frontend.runs = Runs(
+        retention=60, journal=1000, journal_total=1000, window=800, max_ended=0, outlive=True
+    )
+    end(frontend.submit(detached()))
+    assert frontend.next() == []
+
+
+def test_an_outline_that_cannot_be_written_leaves_the_record(frontend: Frontend) -> None:
+    run = frontend.submit(detached())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((frontend.folder / LOG).stat().st_size, limits[1]))
+    try:
+        end(run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    [recorded] = frontend.next()
+    assert (recorded.kept.run, recorded.sent_to, recorded.is_outline) == (run.id, "k1", False)
+
+
+@async_test
+async def test_a_large_call_that_its_kernel_has_is_known(tmp_path: Path) -> None:
+    frontend = Frontend(tmp_path)
+    run = frontend.submit(Call(LARGE, code="1", session="s", timeout=9.0, detach=True))
+    assert run.record is not None
+    run.sent_to, run.number = "k1", 3
+    run.note()
+    run.record.confirmed()
+    [recorded] = frontend.next()
+    assert outlines([recorded]) == [(run.id, None)]
+    assert (recorded.sent_to, recorded.number) == ("k1", 3)
+    call = recorded.kept.call
+    assert (call.session, call.timeout, call.detach, call.request.body) == ("s", 9.0, True, b"")
+    run.record.confirmed()
+    # Its kernel has not begun it: the whole call is needed again.
+    run.take_back()
+    assert run.record.recorded is not None
+    await run.record.recorded
+    [recorded] = frontend.next()
+    assert (recorded.is_outline, recorded.kept.call) == (False, run.call)
+    run.record.confirmed()
+    run.forget()
+    assert frontend.next() == []

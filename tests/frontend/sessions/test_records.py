@@ -32,7 +32,7 @@ class Stage:
     def __init__(self, folder: Path, min_spares: int = 0, max_members: int = 1) -> None:
         self.folder = folder / "sessions"
         self.kernels = ScriptedKernels()
-        self.records = Records(self.folder)
+        self.records = Records(self.folder, "ended with the server")
         kernels, limits = cast("Kernels", self.kernels), Limits(9, 60.0)
         self.sessions = Sessions(
             kernels=kernels,

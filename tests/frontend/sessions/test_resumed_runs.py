@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import cast
 
 from owt.frontend.kernels.exit import Exit
@@ -21,6 +22,7 @@ from owt.wire.messages import Keep, KeptRun
 
 KEEP = Keep(1 << 20, 1000.5)
 EVENTS = new_call(sse=True)
+ENDED_AT = time.time() - 5
 DETACHED = new_call(detach=True)
 
 
@@ -115,3 +117,69 @@ async def test_runs_of_a_kernel_that_dies_later_fail_with_it() -> None:
     failure = stage.run("a").failure
     assert failure is not None
     assert (failure.status, failure.type) == (502, "kernel-died")
+
+
+class Recorded(Stage):
+    """The stage of a session with runs that were recorded, whose kernel has not answered yet: one whose call
+    is known, and two, one of which has ended, whose calls only the kernel has."""
+
+    def __init__(self, sent_to: str = "k1") -> None:
+        super().__init__()
+        kernel = ScriptedKernel("k1", "owt", "s", self.session)
+        kernel.ready = asyncio.get_running_loop().create_future()
+        self.session.kernel, self.kernel = None, kernel
+        runs = []
+        for id in ("known", "outline", "ended"):
+            run = self.runs.restore(KeptRun(id, DETACHED, KEEP, ended=ENDED_AT if id == "ended" else None))
+            run.sent_to, run.number, run.is_outline = sent_to, 1, id != "known"
+            runs.append(run)
+        record = SessionRecord("s", "owt", 1, 1000.0, kernel="k1")
+        self.session.resume(record, cast("Kernel", kernel), self.runs.restore, runs)
+
+    def failures(self) -> dict[str, tuple[int, str] | None]:
+        """Return status and detail of the failure of each run."""
+        runs = {id: self.run(id).failure for id in ("known", "outline", "ended")}
+        return {id: failure and (failure.status, failure.detail) for id, failure in runs.items()}
+
+
+@async_test
+async def test_a_kernel_that_has_the_recorded_runs_goes_on_with_them() -> None:
+    stage = Recorded()
+    stage.kernel.on_runs(
+        (
+            KeptRun("known", DETACHED, KEEP, 1001.0),
+            KeptRun("outline", new_call("whole", detach=True), KEEP),
+            KeptRun("ended", DETACHED, KEEP, 1002.0, ended=ENDED_AT),
+        )
+    )
+    assert stage.run("outline").call.code == "whole"
+    stage.kernel.answer("ended")
+    assert (stage.run("ended").state, stage.run("ended").ended_at) == (RunState.DONE, ENDED_AT)
+    assert stage.failures() == {"known": None, "outline": None, "ended": None}
+
+
+@async_test
+async def test_runs_whose_calls_are_not_known_are_lost_if_their_kernel_has_not_got_them() -> None:
+    stage = Recorded()
+    stage.kernel.on_runs(())
+    lost = (410, "its kernel does not have it any more")
+    assert stage.failures() == {"known": None, "outline": lost, "ended": lost}
+    stage.kernel.reconnect()
+    await asyncio.sleep(0)
+    assert stage.kernel.invoked == ["known"]
+
+
+@async_test
+async def test_runs_whose_calls_are_not_known_fail_with_their_kernel() -> None:
+    stage = Recorded()
+    stage.kernel.newest_sent = 1
+    stage.kernel.die("was killed by SIGKILL")
+    died = (502, "the kernel was killed by SIGKILL")
+    lost = (410, "its kernel was killed by SIGKILL")
+    assert stage.failures() == {"known": died, "outline": died, "ended": lost}
+
+
+@async_test
+async def test_runs_of_a_kernel_that_is_gone_are_lost() -> None:
+    lost = (410, "its kernel has ended")
+    assert Recorded(sent_to="k0").failures() == {"known": lost, "outline": lost, "ended": lost}
