@@ -128,7 +128,7 @@ class Call(Struct, frozen=True, array_like=True):
     does instead of running code, when its turn comes; no request has one. `body_parsed` says that the
     request's body held the code or the kwargs: the adaptor rarely reads such a body, so a large one stays in
     the frontend until it does. `caller` is the id of the run that has made the request (header
-    `Owt-Caller`).
+    `Owt-Caller`). `input_end` is the message by WebSocket that ends the run's input.
     """
 
     request: RequestFacts
@@ -152,6 +152,7 @@ class Call(Struct, frozen=True, array_like=True):
     caller: Optional[str] = None
     env: Optional[dict[str, str]] = None
     cwd: Optional[str] = None
+    input_end: Optional[str] = None
 
     @property
     def function_name(self) -> str:

@@ -71,8 +71,8 @@ class KeptRun(Struct, frozen=True, array_like=True):
 
     `started` and `ended` are when it began and ended, or None if it has not; `dropped` describes the chunks
     that are not kept; `granted` is all credit that the run got, and `received` the number of items of its
-    input that have arrived. Without `keep`, no client can ask for its answer: it was cancelled, and has not
-    ended yet.
+    input that have arrived, of which `input_ended` says that no other follows. Without `keep`, no client can
+    ask for its answer: it was cancelled, and has not ended yet.
     """
 
     run: str
@@ -83,6 +83,7 @@ class KeptRun(Struct, frozen=True, array_like=True):
     granted: int = 0
     received: int = 0
     ended: Optional[float] = None
+    input_ended: bool = False
 
 
 class Hello(Struct, frozen=True, array_like=True, tag="hello"):

@@ -35,7 +35,7 @@ from owt.frontend.http.handler import PageHandler
 from owt.frontend.http.messages import EventMessages, First, Messages, read_first
 from owt.frontend.http.websocket_protocol import Protocol
 from owt.frontend.problems import Headers, Problem, WholeResponse, failed
-from owt.frontend.runs.input import InputState, MessageSource
+from owt.frontend.runs.input import InputState, MessageSource, RunInput
 from owt.frontend.runs.resuming import Resumed, lost_problem, parse_event_id, resume
 from owt.frontend.runs.runs import Reader, Run
 from owt.wire.call import UNKNOWN_SIZE, Call
@@ -76,6 +76,8 @@ class CallSocket(PageHandler, WebSocketHandler):
     _gone = False
     # Done when the run's input has taken the last message.
     _push: Future[None] | None = None
+    # True if the client sends again, by another connection, what the kernel has not been sent.
+    _sends_again = False
     # Size of the messages since the last event `received`, and done when the client has that.
     _unacknowledged = 0
     _acknowledged: Future[None] | None = None
@@ -137,15 +139,26 @@ class CallSocket(PageHandler, WebSocketHandler):
         run = self._run
         if run is None or run.input is None or run.input.state is not InputState.OPEN:
             return None
+        if self._with_events and message == self._source.end:
+            run.input.end()
+            self._source.received += run.input.end_sent
+            return None
+        size = PER_MESSAGE + _max_size(message)
+        self._push = run.input.push(message)
+        if self._push is None:
+            self._count(size)
+            return None
+        self._push.add_done_callback(lambda _: self._count(size))
+        return self._push
+
+    def _count(self, size: int) -> None:
+        """Count a message that the kernel has been sent: its client may forget it."""
+        if self._sends_again:
+            return
         self._source.received += 1
         if self._with_events:
-            self._unacknowledged += PER_MESSAGE + _max_size(message)
+            self._unacknowledged += size
             self.acknowledge()
-            if message == self._source.end:
-                run.input.end()
-                return None
-        self._push = run.input.push(message)
-        return self._push
 
     def acknowledge(self, _: object = None) -> None:
         """Send the event `received` if it is due, unless a message is half sent or the client has yet to take
@@ -187,6 +200,9 @@ class CallSocket(PageHandler, WebSocketHandler):
             run.input.end()
             # An adaptor that reads its input gets time to end.
             run.resumable = run.resumable or run.input.requested
+        elif self._with_events:
+            self._sends_again = True
+            run.input.drop_pushed()
         self._stop()
         if self._delivery is None and run.resume_window == 0 and not run.has_readers:
             # No reader of the output has come.
@@ -265,9 +281,12 @@ class CallSocket(PageHandler, WebSocketHandler):
         if first.body:
             facts = msgspec.structs.replace(facts, method=method, input_size=UNKNOWN_SIZE)
             return msgspec.structs.replace(call, request=facts, sse_streams=False)
+        end = first.end
         scheme = "wss" if facts.scheme == "https" else "ws"
         facts = msgspec.structs.replace(facts, scheme=scheme, method=method)
-        return msgspec.structs.replace(call, request=facts, sse=self._with_events, sse_streams=False)
+        return msgspec.structs.replace(
+            call, request=facts, sse=self._with_events, sse_streams=False, input_end=end
+        )
 
     def _deliver(self, run: Run, reader: Reader, after: int, source: MessageSource) -> None:
         self._run, self._source = run, source
@@ -307,22 +326,24 @@ class CallSocket(PageHandler, WebSocketHandler):
         if self._gone:
             return
         run = self.service.known(last.run, self.user)
-        source = None if run is None or run.input is None else run.input.source
+        input = None if run is None else run.input
+        source = None if input is None else input.source
         if run is not None and source is None:
             raise BadRequest("resume", "must be of a run that a WebSocket has begun", id)
         if source is not None and received > source.received:
             rule = f"cannot be more than the {source.received} messages that the server has received"
             raise BadRequest("received", rule, str(received))
-        if run is not None and source is not None and not output:
-            self._replace(source)
+        if run is not None and input is not None and source is not None and not output:
+            self._replace(source, input)
             self._receive(run, source)
             return
         resumed = "lost" if run is None or last.number is None else resume(run, last.number)
         match resumed:
             case Resumed(run=run, reader=reader, after=after):
+                assert input is not None
                 assert source is not None
                 # After the new reader, so that the run is not left by all of them.
-                self._replace(source)
+                self._replace(source, input)
                 self._deliver(run, reader, after, source)
             case "lost":
                 self._refuse(lost_problem(last, run, self.service.settings.run_retention))
@@ -335,13 +356,15 @@ class CallSocket(PageHandler, WebSocketHandler):
                     WholeResponse(200, [], renderer.opening(source.received))
                 )
 
-    def _replace(self, source: MessageSource) -> None:
+    def _replace(self, source: MessageSource, input: RunInput) -> None:
         if (previous := source.connection) is not None:
             previous.replaced()
         source.connection = self
+        input.drop_pushed()
 
     def replaced(self) -> None:
         """Close the connection, as the client has resumed the run by another one."""
+        self._sends_again = True
         self._stop()
         self.close(messages.PROBLEMS + 409, "the run was resumed by another connection")
 

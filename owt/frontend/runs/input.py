@@ -60,7 +60,7 @@ class MessageConnection(Protocol):
 @dataclass
 class MessageSource:
     """Client that sends items by WebSocket: its connection, if it has one now, and the number of messages
-    that were received by all of its connections. The message `end` ends the input."""
+    of all of its connections that the kernel has been sent. The message `end` ends the input."""
 
     connection: MessageConnection | None
     received: int = 0
@@ -111,12 +111,22 @@ class RunInput:
         new.received = new.sent = kept.received
         if kept.call.request.input_size and not kept.call.body_parsed:
             new.is_body, new.state, new._error = True, InputState.ENDED, INPUT_LOST
+        elif kept.input_ended:
+            new.state = InputState.ENDED
+        if kept.call.request.scheme in ("ws", "wss"):
+            end = kept.call.input_end
+            new.source = MessageSource(None, kept.received + (kept.input_ended and end is not None), end)
         return new
 
     @property
     def requested(self) -> bool:
         """Return True once the adaptor has looked at its input."""
         return self._kernel is not None
+
+    @property
+    def end_sent(self) -> bool:
+        """Return True once the kernel has been sent the end."""
+        return self.state is InputState.ENDED and self.requested and not self._waiting
 
     def push(self, item: bytes | str) -> asyncio.Future[None] | None:
         """Add an item. Returns None if it has been sent, or a future that is done when it has been.
@@ -131,6 +141,13 @@ class RunInput:
         sent = asyncio.get_running_loop().create_future()
         self._waiting.append((message, sent))
         return sent
+
+    def drop_pushed(self) -> None:
+        """Drop the item that a sender waits for: it sends the item again by another connection."""
+        dropped = [(message, sent) for message, sent in self._waiting if sent is not None]
+        for message, sent in dropped:
+            self._waiting.remove((message, sent))
+            self._wake(sent)
 
     def post(self, item: bytes | str | None, number: int | None, limit: int, *, end: bool) -> Refusal | None:
         """Add the item with this number (by default the next one) if there is one, and end the input with

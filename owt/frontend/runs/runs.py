@@ -215,7 +215,8 @@ class Run(Struct, eq=False):
             self.created_at, self.user = kept.keep.created, kept.keep.user
             self._kept_limit = 0 if kept.started is None else kept.keep.journal
             self.fingerprint = kept.keep.fingerprint
-        if kept.received or kept.call.request.input_size:
+        facts = kept.call.request
+        if kept.received or facts.input_size or facts.scheme in ("ws", "wss"):
             self.input = RunInput.restore(kept)
             self.observe(self.input)
 

@@ -109,9 +109,7 @@ class RunTable:
         """Return the runs for the next frontend, in order. Call it while nothing can be sent."""
         with self.lock:
             inputs = {run.id: run.opened_input for run in self._runs.values() if run.opened_input is not None}
-            kept = [
-                kept.describe(inputs[id].received if id in inputs else 0) for id, kept in self._kept.items()
-            ]
+            kept = [kept.describe(inputs.get(id)) for id, kept in self._kept.items()]
             others = [
                 messages.KeptRun(run.id, without_input(run.call), started=time.time())
                 for run in self._runs.values()
@@ -181,6 +179,8 @@ class RunTable:
         """Remove a run that has begun and whose end has been sent."""
         # The task's context refers to the run: such a cycle keeps the request's body until it is collected.
         run.task = None
+        if run.kept is not None and run.opened_input is not None:
+            run.kept.input_at_end = run.opened_input.received, run.opened_input.ended
         with self.lock:
             self._begun -= 1
             del self._runs[run.id]

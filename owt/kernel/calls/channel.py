@@ -214,7 +214,10 @@ class KernelChannel:
         if self._end.is_attended and receiver in (self._control, self._calls.receiver):
             self._end.is_attended = False
             # What this frontend has sent last still counts.
-            self._read_control()
+            received = -1
+            while self._control.received > received:
+                received = self._control.received
+                self._read_control()
             self._calls.disconnect()
             self._control_loop.remove_reader(self._control.fileno())
             self._control.socket.close()

@@ -70,6 +70,11 @@ class RunInput:
         self._error, self._ended = error, True
         self._sender.notify()
 
+    @property
+    def ended(self) -> bool:
+        """True if no item follows those that have arrived."""
+        return self._ended
+
     def break_off(self, error: str) -> None:
         """End the body that the input is, or begins with, for this reason, if it is not complete."""
         if not self._ended and self.whole is None:

@@ -19,6 +19,7 @@ from owt.wire.journal import Journal
 from owt.wire.messages import Keep, Output
 
 if TYPE_CHECKING:
+    from owt.kernel.calls.input import RunInput
     from owt.kernel.calls.output_sender import OutputSender
 
 BATCH = 256 * 1024
@@ -40,6 +41,8 @@ class KeptRun:
         self.keep = keep
         self.started: float | None = None
         self.ended_at: float | None = None
+        # Number of items of the input when the run ended, and True if it had ended.
+        self.input_at_end = (0, False)
         self._granted = 0
         self._sender: OutputSender | None = sender
         self._journal = Journal()
@@ -77,11 +80,12 @@ class KeptRun:
         """All credit that the run got."""
         return self._granted if self._sender is None else self._sender.granted
 
-    def describe(self, received: int) -> messages.KeptRun:
-        """Return what the next frontend has to know; `received` items of its input have arrived."""
+    def describe(self, input: RunInput | None) -> messages.KeptRun:
+        """Return what the next frontend has to know of the run with this input, if there is one yet."""
+        received, ended = self.input_at_end if input is None else (input.received, input.ended)
         return messages.KeptRun(
             self.run, self.call, self.keep, self.started, self._journal.dropped, self.granted, received,
-            self.ended_at,
+            self.ended_at, ended,
         )  # fmt: skip
 
     def outputs(self) -> Iterator[Output]:
@@ -93,5 +97,8 @@ class KeptRun:
 def without_input(call: Call) -> Call:
     """Return a call without its code and its request, of which a short path is left."""
     request = call.request
-    facts = RequestFacts(request.method[:20], request.path[:MAX_PATH], "", (), b"", "")
-    return Call(facts, session=call.session, sse=call.sse, sse_streams=call.sse_streams, detach=call.detach)
+    facts = RequestFacts(request.method[:20], request.path[:MAX_PATH], "", (), b"", "", scheme=request.scheme)
+    return Call(
+        facts, session=call.session, sse=call.sse, sse_streams=call.sse_streams, detach=call.detach,
+        input_end=call.input_end,
+    )  # fmt: skip
