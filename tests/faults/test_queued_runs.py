@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from owt.client import Client
 from owt.testing import Gate, LiveServer, wait_until
 
 OPTIONS = ("--keep", "5m", "--pool-min", "0", "--pool-max", "1")
@@ -142,3 +143,45 @@ def test_a_large_call_waits_too(server: LiveServer, session: str, tmp_path: Path
     server.start()
     gate.open()
     assert answer_of(server, run) == "3000000"
+
+
+ECHO = "def run():\n    for message in request.messages: yield message\n    yield 'end'"
+
+
+def test_a_dialogue_goes_on_in_both_directions(server: LiveServer, session: str) -> None:
+    sent = [f"{part}-{n}" for part in range(3) for n in range(40)]
+    with Client(server.url, session=session) as client, client.duplex(ECHO) as stream:
+        values = iter(stream)
+        received = []
+        for number, item in enumerate(sent):
+            stream.send(item)
+            if number % 40 == 20:
+                received.append(next(values))
+                kill(server)
+                server.start()
+        stream.end()
+        received += values
+    assert received == [*sent, "end"]
+
+
+def test_a_dialogue_that_waits_begins_and_one_that_ended_is_told(
+    server: LiveServer, session: str, tmp_path: Path
+) -> None:
+    gate, ending = Gate(tmp_path), Gate(tmp_path, "ending")
+    detach(server, gate.wait, session=session)
+    gate.reached()
+    code = f"{ECHO}\n    {ending.wait}\n    yield 'over'"
+    with Client(server.url, session=session) as client, client.duplex(code) as stream:
+        stream.send("1")
+        stream.end()
+        wait_until(lambda: server.session(session)["queue"] == 1)
+        kill(server)
+        server.start()
+        gate.open()
+        values = iter(stream)
+        assert [next(values), next(values)] == ["1", "end"]
+        ending.reached()
+        kill(server)
+        ending.open()
+        server.start()
+        assert list(values) == ["over"]

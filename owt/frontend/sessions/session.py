@@ -103,6 +103,7 @@ class Session:
         self._max_ahead = 0
         self._deaths = 0
         self._closed = False
+        self._is_resuming = False  # the kernel has not said yet which runs it has
         self._loss: str | None = None  # why the last kernel's state is gone, until a call reports it
 
     @property
@@ -241,7 +242,7 @@ class Session:
 
     def _send_queued(self) -> None:
         """Begin the calls whose turn it is, and send some ahead. Notify the owner if there are none."""
-        if (kernel := self.kernel) is None:
+        if (kernel := self.kernel) is None or self._is_resuming:
             return
         can_send = kernel.alive and self._deadlines.blocked_since is None
         while self.queue and len(self.active) < self.concurrency:
@@ -403,7 +404,7 @@ class Session:
 
         `restore` returns a run that the kernel has. It will say whether it has those that it was sent.
         """
-        self.kernel, self.ever_started = kernel, True
+        self.kernel, self.ever_started, self._is_resuming = kernel, True, True
         self._queue_recorded(runs, "has ended")
         calls, last_call = kernel.usage()
         self.calls, self.last_used = self.calls + calls, last_call or self.last_used
@@ -429,6 +430,7 @@ class Session:
         self, kernel: Kernel, runs: Iterable[KeptRun], restore: Callable[[KeptRun], Run]
     ) -> None:
         """Go on with runs that the kernel has from an earlier frontend, before their output comes."""
+        self._is_resuming = False
         others, self.queue = self.queue, deque()
         for kept in runs:
             run = restore(kept)
@@ -543,7 +545,7 @@ class Session:
             if run.number <= kernel.newest_handled():
                 # The end of the call before it was lost.
                 self._begin(run, kernel)
-        self.kernel = None
+        self.kernel, self._is_resuming = None, False
         unhandled = () if self._closed else self._deadlines.unhandled(kernel)
         self._deadlines.forget_kernel()
         self._known_codes.clear()
