@@ -195,9 +195,10 @@ class ScriptedKernel:
         """Report that the main thread receives calls."""
         self.owner.received(Pong())
 
-    def reconnect(self) -> None:
-        """Answer the new frontend."""
+    def reconnect(self, *runs: KeptRun) -> None:
+        """Answer the new frontend: the kernel has these runs."""
         self.alive = True
+        self.on_runs(runs)
         self.ready.set_result(None)
 
     def disconnect(self) -> None:

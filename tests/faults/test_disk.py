@@ -1,6 +1,7 @@
 """Full disk of the runtime directory."""
 
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from owt.testing import Bystander, LiveServer
+from owt.testing import Bystander, Gate, LiveServer, wait_until
 
 
 @pytest.fixture
@@ -70,3 +71,28 @@ def test_full_disk_refuses_new_sessions_and_disturbs_no_other(small_disk):
         folder, = small_disk.glob("owt-*")
         # Incompletely written files are removed.
         assert all(path.stat().st_size for path in folder.glob("kernel-*.json"))
+
+
+def test_calls_are_kept_in_memory_while_the_disk_is_full(small_disk, tmp_path):
+    gate = Gate(tmp_path)
+    options = ("--runtime-dir", str(small_disk / "r"), "--keep", "5m", "--pool-min", "0")
+    with LiveServer(*options) as server:
+
+        def problem():
+            return server.ask("GET", "/_owt/health").json()["kept"]["problem"]
+
+        server.call(gate.wait, session="s", detach=1)
+        gate.reached()
+        assert problem() is None
+        filler = fill(small_disk)
+        large = f"'''{'x' * 5000}'''[:9]"
+        run = server.call(large, session="s", detach=1).json()["run"]
+        assert f"run {run} will not outlive this server: [Errno 28]" in problem()
+        filler.unlink()
+        wait_until(lambda: problem() is None)
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+        server.start()
+        gate.open()
+        wait_until(lambda: server.ask("GET", f"/_owt/runs/{run}").json()["ended"])
+        assert server.ask("GET", f"/_owt/runs/{run}/answer").text == "x" * 9

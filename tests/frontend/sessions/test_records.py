@@ -230,9 +230,8 @@ async def test_kernels_of_the_pool_as_it_was_end_after_their_runs(tmp_path: Path
     runs = Runs(retention=60, journal=1 << 20, journal_total=1 << 20, window=1000, outlive=True)
 
     def answer(kernel: ScriptedKernel) -> None:
-        if kernel is kernels[0]:
-            kernel.on_runs((KeptRun("a", new_call(detach=True), Keep(1 << 20, 1000.5), 1001.0),))
-        kernel.reconnect()
+        kept = KeptRun("a", new_call(detach=True), Keep(1 << 20, 1000.5), 1001.0)
+        kernel.reconnect(*([kept] if kernel is kernels[0] else ()))
 
     await stage.recover(answer, runs.restore)
     assert pool_of(stage) == {"members": ["k1"], "spares": []}
