@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -138,3 +139,23 @@ def test_sessions_go_on_at_a_unix_socket_of_the_server_itself(folder):
     finally:
         service.close()
     assert not service.path.exists()
+
+
+ACTIVATE = "systemd-socket-activate"
+
+
+@pytest.mark.skipif(shutil.which(ACTIVATE) is None, reason=f"{ACTIVATE} of Debian's systemd is missing")
+def test_the_first_connection_starts_the_server_by_systemd_itself(folder):
+    path = folder / "activated.sock"
+    command = [ACTIVATE, "--listen", str(path), "--fdname", "owt", sys.executable, "-m", "owt", "serve"]
+    with subprocess.Popen([*command, "--pool-min", "0"], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            # Its first line says that it listens.
+            assert process.stderr.readline().startswith(f"Listening on {path} as 3")
+            transport = httpx.HTTPTransport(uds=str(path))
+            with httpx.Client(transport=transport, timeout=60) as client:
+                assert client.post("http://owt/", data={"code": VARIABLES}).text == "[]\n"
+        finally:
+            process.terminate()
+            process.stderr.read()
+    assert process.returncode == 0
