@@ -1,5 +1,6 @@
 """Fixtures that all tests share, and the two stages in which the tests run."""
 
+import gc
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,22 @@ def pytest_configure() -> None:
     """Restore SIGINT: a background shell ignores it, and child processes would inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Leave the tests and what they import out of garbage collections, each of which would traverse them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_sessionfinish() -> None:
+    """End that: Hypothesis, which its plugin imports for the summary, looks for references to its objects."""
+    gc.unfreeze()
 
 
 def folder_of(path: Path) -> str:

@@ -63,7 +63,6 @@ def _no_collector() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
-    gc.unfreeze()
 
 
 def left(*, collect: bool) -> list[object]:
