@@ -15,6 +15,8 @@ from owt.testing import Gate, LiveServer, wait_until
 
 KERNELS = f"{ROOT}/api/kernels"
 TOKEN = "sesame-open-0123456789"
+NO_KERNELS = ("--pool-min", "0", "--no-fork")
+"""Options of a server without kernels, which starts quickly."""
 
 
 @pytest.fixture
@@ -237,14 +239,15 @@ def test_missing_packages_get_501_with_the_command_to_install(tmp_path):
         "import importlib.util as util\nfind = util.find_spec\n"
         "util.find_spec = lambda name, *more: None if name == 'jupyter_server' else find(name, *more)\n"
     )
-    with LiveServer(env={"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}) as server:
+    variables = {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    with LiveServer(*NO_KERNELS, env=variables) as server:
         answer = server.ask("GET", KERNELS)
         assert answer.status_code == 501
         assert "pip install 'owt-server[notebook]'" in answer.text
 
 
 def test_jupyter_server_is_loaded_with_the_first_request():
-    with LiveServer() as server:
+    with LiveServer(*NO_KERNELS) as server:
         def loaded() -> str:
             return "".join(region.path for region in psutil.Process(server.pid).memory_maps())
 
@@ -513,13 +516,9 @@ def test_gateway_is_below_the_base_url(guarded):
     assert created.headers["location"] == f"/owt{KERNELS}/{created.json()['id']}"
 
 
-def test_gateway_is_served_on_a_unix_socket(tmp_path):
-    with LiveServer("--unix-socket", str(tmp_path / "s")) as server:
+def test_gateway_is_served_on_a_unix_socket_with_a_limit_of_bodies(tmp_path):
+    with LiveServer(*NO_KERNELS, "--unix-socket", str(tmp_path / "s"), "--max-body", "1KiB") as server:
         assert server.ask("GET", KERNELS).json() == []
-
-
-def test_limit_of_bodies_applies():
-    with LiveServer("--max-body", "1KiB") as server:
         answer: httpx.Response = server.ask("POST", KERNELS, content=b'{"name": "' + b"x" * 2000 + b'"}')
         assert answer.status_code == 413
         assert "--max-body" in answer.json()["message"]

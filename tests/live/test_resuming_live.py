@@ -290,19 +290,22 @@ class TestLastReader:
         assert http.get(f"/_owt/runs/{run}").json()["failure"]["type"] == "cancelled"
         assert self.ended(http, session)
 
-    def test_a_plain_run_is_cancelled_at_once_and_a_run_of_events_after_the_resume_window(self) -> None:
-        with LiveServer("--resume-window", "1h") as server:
-            runs = {}
-            for stream in ("sse", "raw"):
-                data = {"code": self.ENDLESS, "session": stream, "stream": stream}
-                with httpx.stream("POST", server.url, data=data) as answer:
-                    pieces = answer.iter_raw()
-                    while b"first" not in next(pieces):
-                        pass
-                runs[stream] = f"/_owt/runs/{answer.headers['owt-run']}"
-            wait_until(lambda: server.ask("GET", runs["raw"]).json()["state"] == "failed")
-            assert server.ask("GET", runs["sse"]).json()["state"] == "running"
-            assert server.ask("DELETE", runs["sse"]).status_code == 202
+    def test_a_plain_run_is_cancelled_at_once_and_a_run_of_events_after_the_resume_window(
+        self, patient: LiveServer, session: str
+    ) -> None:
+        runs = {}
+        for stream in ("sse", "raw"):
+            data = {"code": self.ENDLESS, "session": f"{session}-{stream}", "stream": stream}
+            with httpx.stream("POST", patient.url, data=data) as answer:
+                pieces = answer.iter_raw()
+                while b"first" not in next(pieces):
+                    pass
+            runs[stream] = f"/_owt/runs/{answer.headers['owt-run']}"
+        wait_until(lambda: patient.ask("GET", runs["raw"]).json()["state"] == "failed")
+        assert patient.ask("GET", runs["sse"]).json()["state"] == "running"
+        assert patient.ask("DELETE", runs["sse"]).status_code == 202
+        for stream in runs:
+            patient.ask("DELETE", f"/_owt/sessions/{session}-{stream}")
 
     def test_a_plain_run_continues_while_a_client_follows_its_events(
         self, http: httpx.Client, session: str, gate: Gate

@@ -558,6 +558,14 @@ def _reset(socket: WebSocket) -> None:
     socket.sock.close()
 
 
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[LiveServer]:
+    """Start a server with a user, a token and a small limit of bodies."""
+    auth = f"me:{hashlib.sha256(b'a:b').hexdigest()}"
+    with LiveServer("--auth", auth, "--token", "secret-secret-secret", "--max-body", "1KiB") as server:
+        yield server
+
+
 class TestGuards:
     @pytest.mark.parametrize(
         "headers",
@@ -578,39 +586,38 @@ class TestGuards:
         with connected(server, code="1", headers={"Origin": server.url}) as socket:
             assert end_of(socket)[0] == ["1"]
 
-    def test_a_client_needs_credentials_and_sees_its_own_runs_only(self) -> None:
-        with LiveServer("--token", "secret-secret-secret", "--max-body", "1KiB") as server:
-            with pytest.raises(WebSocketBadStatusException) as refused, connected(server, code="1"):
-                pass
-            assert refused.value.status_code == 401
-            headers = {"Authorization": "Bearer secret-secret-secret"}
-            code = "def run(): return 'Authorization' in request.headers"
-            with connected(server, code=code, headers=headers) as socket:
-                assert end_of(socket)[0] == ["False"]
-            with connected(server, code=ECHO, headers=headers) as socket:
-                socket.send("x" * 1024)
-                assert socket.recv() == "x" * 1024
-                socket.send("x" * 1025)
-                assert end_of(socket)[1] == 1009
+    def test_a_client_needs_credentials_and_sees_its_own_runs_only(self, guarded: LiveServer) -> None:
+        with pytest.raises(WebSocketBadStatusException) as refused, connected(guarded, code="1"):
+            pass
+        assert refused.value.status_code == 401
+        headers = {"Authorization": "Bearer secret-secret-secret"}
+        code = "def run(): return 'Authorization' in request.headers"
+        with connected(guarded, code=code, headers=headers) as socket:
+            assert end_of(socket)[0] == ["False"]
+        with connected(guarded, code=ECHO, headers=headers) as socket:
+            socket.send("x" * 1024)
+            assert socket.recv() == "x" * 1024
+            socket.send("x" * 1025)
+            assert end_of(socket)[1] == 1009
 
     @pytest.mark.parametrize("events", [False, True])
-    def test_a_subprotocol_has_the_credentials_of_a_client_without_headers(self, events: bool) -> None:
+    def test_a_subprotocol_has_the_credentials_of_a_client_without_headers(
+        self, guarded: LiveServer, events: bool
+    ) -> None:
         authorizations = ["Basic bWU6YTpi", "Bearer secret-secret-secret", "Bearer wrong", "", "x"]
-        options = ("--auth", f"me:{hashlib.sha256(b'a:b').hexdigest()}", "--token", "secret-secret-secret")
         code = "def run(): return request.remote_user, 'owt.' in str(request.headers)"
         results: list[object] = []
-        with LiveServer(*options) as server:
-            for authorization in authorizations:
-                encoded = urlsafe_b64encode(authorization.encode()).decode().rstrip("=")
-                protocols = (f"owt.authorization.{encoded}", "owt.messages")
-                try:
-                    with connected(server, code=code, protocols=protocols, events=events) as socket:
-                        assert socket.getsubprotocol() == ("owt.events" if events else "owt.messages")
-                        socket.send(START)
-                        message = json.loads(end_of(socket)[0][events])
-                    results.append(message["data"] if events else message)
-                except WebSocketBadStatusException as refused:
-                    results.append(refused.status_code)
+        for authorization in authorizations:
+            encoded = urlsafe_b64encode(authorization.encode()).decode().rstrip("=")
+            protocols = (f"owt.authorization.{encoded}", "owt.messages")
+            try:
+                with connected(guarded, code=code, protocols=protocols, events=events) as socket:
+                    assert socket.getsubprotocol() == ("owt.events" if events else "owt.messages")
+                    socket.send(START)
+                    message = json.loads(end_of(socket)[0][events])
+                results.append(message["data"] if events else message)
+            except WebSocketBadStatusException as refused:
+                results.append(refused.status_code)
         assert results == [["me", False], ["token", False], 401, 401, 401]
 
     def test_shutting_down_closes_with_1001(self) -> None:
