@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import dis
+import gc
 import io
 from collections.abc import Callable, Iterator
 from types import CodeType
@@ -56,8 +57,14 @@ def _parse(text: str, mode: str = "exec") -> Any:
         return ast.parse(text, mode=mode)
     except SystemError:
         # The garbage collector has run a finalizer that parses, too, such as one that logs a traceback:
-        # "AST constructor recursion depth mismatch" in CPython before 3.12.
-        return ast.parse(text, mode=mode)
+        # "AST constructor recursion depth mismatch" in CPython before 3.12. Another one may follow.
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return ast.parse(text, mode=mode)
+        finally:
+            if collects:
+                gc.enable()
 
 
 def parse_expression(text: str) -> ast.expr:

@@ -269,10 +269,18 @@ def test_parentheses_around_an_expression_do_not_change_it(code: str) -> None:
         compile(ast.Expression(tree), "x", "eval")
 
 
-def test_a_finalizer_that_parses_does_not_disturb_the_parser() -> None:
+def test_finalizers_that_parse_do_not_disturb_the_parser() -> None:
     class Parses:
+        """Object in a cycle whose finalizer parses, and leaves `more` others to later collections."""
+
+        def __init__(self, more: int) -> None:
+            self.more = more
+            self.cycle = self
+
         def __del__(self) -> None:
             self.parse(5)
+            if self.more:
+                Parses(self.more - 1)
 
         def parse(self, depth: int) -> None:
             if depth:
@@ -285,9 +293,8 @@ def test_a_finalizer_that_parses_does_not_disturb_the_parser() -> None:
     gc.set_threshold(7)
     try:
         for _ in range(100):
-            cycle = Parses()
-            cycle.cycle = cycle  # type: ignore[attr-defined]
-            del cycle
+            Parses(10)
             assert parse_text(code, str)[0] == code
+            assert gc.isenabled()
     finally:
         gc.set_threshold(*thresholds)
