@@ -113,10 +113,11 @@ async def test_a_client_that_vanishes_behind_unread_messages_is_noticed():
 
 @async_test
 async def test_a_silent_client_gets_pings_and_is_disconnected(monkeypatch):
-    monkeypatch.setattr(websocket, "MAX_SILENCE", 0.05)
     async with connected(keepalive=0.02) as (site, client):
         kernel = await site.invoked()
-        assert (await client.end()).startswith(bytes((0x89, 0)))
+        assert (await client.receive()).startswith(bytes((0x89, 0)))
+        monkeypatch.setattr(websocket, "MAX_SILENCE", 0.05)
+        await client.end()
         await until(lambda: kernel.cancelled)
 
 
