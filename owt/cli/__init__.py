@@ -3,7 +3,7 @@
     main           the group of all commands, and their exit statuses
     options        options that several commands share
     serve          owt serve
-    lifecycle      owt status, stop
+    lifecycle      owt status, restart, stop
     call           owt call; `input` is sent meanwhile, and `output` writes the response or the events
     session        owt session list, show, delete, restart, interrupt; owt endpoints
     runs           owt runs list, show, cancel, logs; owt cache show, clear

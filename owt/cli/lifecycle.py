@@ -1,4 +1,5 @@
-"""`owt status` and `owt stop`: a server of this user on this machine, and what keeps its sessions."""
+"""`owt status`, `owt restart` and `owt stop`: a server of this user on this machine, and what keeps its
+sessions."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from owt.cli import tables
-from owt.errors import OwtError, Unreachable
+from owt.cli.serve import given_options, setting_options
+from owt.errors import ConfigError, OwtError, Unreachable
 
 if TYPE_CHECKING:
     from owt.frontend.config.settings import Settings
@@ -54,6 +57,7 @@ class Place:
             "url": history and history.url,
             "started": history and history.started,
             "restarts": history and history.restarts,
+            "restarted": history and history.restarted,
             "without_server_since": ready and ready.since,
             "kept_for": f"{ready.keep:.0f} s more" if ready else history and f"{history.keep:g} s",
             "kept_by": self.host and self.host.pid,
@@ -62,20 +66,27 @@ class Place:
         }
 
 
+def find_place(options: Mapping[str, Any]) -> Place:
+    """Return the place that these options, or the environment, say. Raises `Unreachable`."""
+    from owt.frontend.config.settings import Settings
+
+    # What else the environment says about a server has no effect here.
+    environ = {f"OWT_{name.upper()}": os.environ.get(f"OWT_{name.upper()}", "") for name in PLACE}
+    chosen = {name: options.get(name) for name in PLACE}
+    return Place(Settings.from_options({**chosen, "insecure": True}, environ))
+
+
 def _place_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of `owt serve` that say where a server is. The command is called with a `Place`.
 
     Raises `Unreachable`, when the command runs, if there is nothing.
     """
-    from owt.frontend.config.settings import Settings, settings
+    from owt.frontend.config.settings import settings
 
     @wraps(command)
     def placed(*args: Any, **values: Any) -> Any:
         options = {name: values.pop(name) for name in PLACE}
-        # What else the environment says about a server has no effect here.
-        environ = {f"OWT_{name.upper()}": os.environ.get(f"OWT_{name.upper()}", "") for name in PLACE}
-        chosen = Settings.from_options({**options, "insecure": True}, environ)
-        return command(*args, place=Place(chosen), **values)
+        return command(*args, place=find_place(options), **values)
 
     for row in reversed(settings()):
         if row.name in PLACE:
@@ -96,6 +107,55 @@ def status(place: Place, as_json: bool) -> None:
     if place.host is not None:
         place.host.close()
     click.echo(json.dumps(document, indent=2) if as_json else tables.facts(document), nl=as_json)
+
+
+@click.command("restart")
+@click.option("--discard", is_flag=True, help="End all sessions: none goes on")
+@setting_options
+@click.pass_context
+def restart(context: click.Context, /, discard: bool, **values: Any) -> None:
+    """Restart the server of this user at an address in its process, with the code that is installed now.
+
+    The sessions of a server with --keep go on, and no connection is refused. Options of `owt serve` replace
+    those of the same names that the server was started with; files that they name are read again. The exit
+    status is 2 if the new code or its settings cannot go on; then the server goes on as it was.
+    """
+    from owt.frontend import kept_dir, process_title
+    from owt.frontend.config.setting import read_path
+    from owt.frontend.config.settings import settings
+    from owt.frontend.kernels.template import REAPER
+    from owt.frontend.replacement import NEEDS_KEEP
+    from owt.frontend.restart import DISCARDED, Order, Orders
+
+    options = given_options(context, values)
+    if any(row.secret and row.name in options for row in settings()):
+        process_title.hide_secrets(os.environ, sys.argv)
+    for row in settings():
+        # The server may have another working directory.
+        if row.read is read_path and (value := options.get(row.name)) is not None:
+            paths = [value] if isinstance(value, str) else value
+            absolute = [os.path.abspath(os.path.expanduser(path)) if path else "" for path in paths]
+            options[row.name] = absolute[0] if isinstance(value, str) else absolute
+    place = find_place(options)
+    if place.host is not None:
+        count, kept = len(place.document()["sessions"]), f"{place.host.ready.keep:.0f} s"
+        place.host.close()
+        if not discard:
+            raise Unreachable(f"no server; {count} sessions are kept for {kept}: start it by owt serve")
+        kept_dir.KeptDirectory(place.path, (sys.executable, "-I", REAPER), discard=DISCARDED).close()
+        click.echo(f"ended {count} sessions; no server is there: start it by owt serve")
+        return
+    assert place.pid is not None
+    if kept_dir.frontend_of(place.path) is None:
+        raise ConfigError(f"the server (process {place.pid}) has no --keep: {NEEDS_KEEP}")
+    with Orders(place.path) as orders:
+        outcome = orders.give(Order(options, discard), place.pid)
+    if outcome.problem is not None:
+        raise ConfigError(f"no restart: {outcome.problem}")
+    click.echo(
+        f"restarted the server (process {outcome.pid}) in {outcome.seconds:.1f} s; "
+        f"{outcome.sessions} sessions {'ended' if discard else 'go on'}"
+    )
 
 
 @click.command("stop")

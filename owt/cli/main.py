@@ -29,6 +29,7 @@ from owt.frontend.config.settings import warnings_about
 COMMANDS = {
     "serve": "serve",
     "status": "lifecycle",
+    "restart": "lifecycle",
     "stop": "lifecycle",
     "call": "call",
     "session": "session",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,12 +12,12 @@ import click
 from click.core import ParameterSource
 
 from owt.errors import CannotListen, ConfigError
-from owt.frontend.config.settings import Settings, settings
+from owt.frontend.config.settings import settings
 from owt.server import parent_watch
 from owt.server.startup import Startup, write_report
 
 
-def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add an option for each setting. The setting's own row reads the text, as it reads a variable's."""
     for row in reversed(settings()):
         help = f"{row.help}  [{row.variable}; default: {row.default_text}]"
@@ -38,12 +38,31 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def given_options(context: click.Context, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the values that come from the command line."""
+    return {
+        name: value
+        for name, value in values.items()
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+
+
 @click.command("serve")
-@_setting_options
+@setting_options
 @click.option("--report-fd", type=int, hidden=True, help="Descriptor to report the start to")
 @click.option("--watch-parent", is_flag=True, hidden=True, help="End when the parent process ends")
+@click.option("--check", is_flag=True, hidden=True, help="Check the settings of a restart")
+@click.option("--handover-fd", type=int, hidden=True, help="Descriptor of what a restart hands over")
 @click.pass_context
-def serve(context: click.Context, /, report_fd: int | None, watch_parent: bool, **values: object) -> int:
+def serve(
+    context: click.Context,
+    /,
+    report_fd: int | None,
+    watch_parent: bool,
+    check: bool,
+    handover_fd: int | None,
+    **values: object,
+) -> int:
     """Start the server.
 
     The environment variable beside an option has the same effect.
@@ -53,22 +72,28 @@ def serve(context: click.Context, /, report_fd: int | None, watch_parent: bool, 
             "the server needs Linux or macOS; on Windows, install it in WSL (wsl --install). "
             "owt call and the Python client work here"
         )
-    options = {
-        name: value
-        for name, value in values.items()
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    }
-    if watch_parent:
-        parent_watch.watch_parent()
-    chosen = Settings.from_options(options, os.environ)
-    from owt.frontend import app
+    # All that serves: a check is to notice what cannot be imported.
+    from owt.frontend import app, replacement
 
+    if check:
+        replacement.main()
+        return 0
+    handover = None
+    if handover_fd is None:
+        pipe = parent_watch.watch_parent() if watch_parent else None
+        launch = replacement.Launch.of(given_options(context, values), os.environ, pipe)
+    else:
+        handover = replacement.Handover.load(handover_fd)
+        launch = handover.launch
+        if launch.parent is not None:
+            parent_watch.watch_parent(launch.parent)
+    chosen = launch.settings(os.environ)
     if report_fd is None:
-        return app.serve(chosen)
+        return app.serve(chosen, lambda url: None, launch, handover)
     # The processes that the server starts must not keep the pipe open.
     os.set_inheritable(report_fd, False)
     try:
-        return app.serve(chosen, partial(write_report, report_fd))
+        return app.serve(chosen, partial(write_report, report_fd), launch)
     except CannotListen:
         write_report(report_fd, Startup.CANNOT_LISTEN)
         raise

@@ -10,9 +10,11 @@
     descriptors     file descriptors: limit and reserve
     runtime_dir     directory of sockets and connection files
     kept_dir        such a directory where the next frontend finds it
+    restart         new code and new settings in the same process
+    replacement     what passes from the old code to the new one
     nesting         limit on the nesting depth of kwargs
     logs            log records without secrets
-    banner          examples that are printed at the start
+    banner          what is printed at the start
     process_title   process title without secrets
     malloc          reuse of freed memory
 

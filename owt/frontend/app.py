@@ -41,6 +41,8 @@ from owt.frontend.kernels.template import REAPER, Keeping, TemplateProcess
 from owt.frontend.kernels.templates import Templates
 from owt.frontend.maintenance import Job
 from owt.frontend.notebooks.documents import read_documents
+from owt.frontend.replacement import Handover, Launch, Outcome
+from owt.frontend.restart import Restart, complete, unblock_signals
 from owt.frontend.runs.cache import Cache
 from owt.frontend.runs.records import RunRecords
 from owt.frontend.runs.table import Runs
@@ -224,9 +226,11 @@ class Frontend:
         environ: Mapping[str, str],
         descriptors: Descriptors,
         passed: Sequence[socket.socket] = (),
+        handover: Handover | None = None,
     ) -> None:
         """Read the files that the settings name, and listen, or use the sockets that systemd has `passed`.
         `environ` is the environment of kernels, from which the server's own settings and secrets are removed.
+        `handover` is that of an earlier program in this process.
 
         Raises `ConfigError` for a kernelspec, files with users, tokens or certificates, notebooks, an address
         and a runtime directory that cannot be used.
@@ -243,9 +247,13 @@ class Frontend:
         )
         self._documents = read_documents(settings.notebook)
         self._runtime_dir: RuntimeDirectory
-        keeping, history, ending, self._host = None, None, "", None
+        self._handover = handover
+        self._passed = passed
+        keeping, history, ending, self._host, self._kept_dir = None, None, "", None, None
         if settings.keep:
-            directory = KeptDirectory(kept_path(settings), REAPER_COMMAND)
+            lock, discard = (None, None) if handover is None else (handover.lock, handover.discard)
+            directory = KeptDirectory(kept_path(settings), REAPER_COMMAND, lock=lock, discard=discard)
+            self._kept_dir = directory
             self._runtime_dir, self._host = directory, directory.host
             try:
                 self._sockets = self._open_sockets(passed)
@@ -282,6 +290,11 @@ class Frontend:
     def _open_sockets(self, passed: Sequence[socket.socket]) -> ListeningSockets:
         """Return the sockets that systemd has `passed`, those that were kept, or new ones. Raises
         `ConfigError` if those that were kept have another address."""
+        inherited = [] if self._handover is None else self._handover.listening
+        if self._host is None and not passed:
+            return open_sockets(self.settings, [socket.socket(fileno=number) for number in inherited])
+        for number in inherited:
+            os.close(number)
         if self._host is None:
             return open_sockets(self.settings, passed=passed)
         self._host.adopt(self.settings.keep)
@@ -309,7 +322,7 @@ class Frontend:
         service = parts.service
         since = None if self._host is None else self._host.ready.since
         await service.recover(since or time.time())
-        if since is not None:
+        if self._handover is None and since is not None:
             log.warning(
                 "going on with %d sessions and %d kernels of the pool; the server's process ended %.1f s ago",
                 len(service.sessions.named), service.sessions.pool.kernel_count, time.time() - since,
@@ -318,6 +331,8 @@ class Frontend:
             self._documents, sessions=service.sessions, submit=service.submit, watch=self.settings.watch
         )
         parts.listener.add_sockets(self._sockets.sockets)
+        if self._handover is not None:
+            complete(self._handover, parts.listener, sessions=len(service.sessions.named))
         pool = service.sessions.pool
         if self._host is None:
             pool.refill()
@@ -333,6 +348,17 @@ class Frontend:
             # Requests are answered meanwhile.
             async with asyncio.timeout(RECOVERY_TIMEOUT):
                 await service.recovery.wait_until(lambda: False)
+
+    def restart(self, launch: Launch | None) -> Restart:
+        """Return the restarts of this server, which `launch` has started."""
+        return Restart(
+            launch,
+            service=self._parts.service,
+            listener=self._parts.listener,
+            sockets=self._sockets,
+            passed=self._passed,
+            directory=self._kept_dir,
+        )
 
     async def stop(self, drain: float, hurry: asyncio.Event | None = None) -> None:
         """Refuse new calls, wait for running ones for `drain` seconds or until `hurry` is set, then end all
@@ -388,10 +414,16 @@ def kernel_environment(
     return {**env, "OWT_URL": sockets.local.url, "OWT_SERVER_ID": server_id}
 
 
-def serve(settings: Settings, on_ready: Callable[[str], None] = lambda url: None) -> int:
+def serve(
+    settings: Settings,
+    on_ready: Callable[[str], None] = lambda url: None,
+    launch: Launch | None = None,
+    handover: Handover | None = None,
+) -> int:
     """Run the server until SIGTERM or SIGINT, and return the exit status.
 
-    `on_ready` is called with the server's URL once it accepts connections.
+    `on_ready` is called with the server's URL once it accepts connections. `launch` is what the server can be
+    restarted with, and `handover` is that of an earlier program in this process.
 
     Raises `ConfigError` as `Frontend` does.
     """
@@ -399,16 +431,24 @@ def serve(settings: Settings, on_ready: Callable[[str], None] = lambda url: None
     for sentence in warnings_about(os.environ):
         log.warning("%s", sentence)
     malloc.keep_freed_memory()
-    process_title.hide_secrets(os.environ, sys.argv)
-    return asyncio.run(_serve(settings, on_ready))
+    words = None if handover is None else handover.launch.words()
+    process_title.hide_secrets(os.environ, sys.argv, words)
+    try:
+        return asyncio.run(_serve(settings, on_ready, launch, handover))
+    except ConfigError as error:
+        if handover is not None:
+            handover.report(Outcome(f"the server has ended: {error}"))
+        raise
 
 
-async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> int:
+async def _serve(
+    settings: Settings, on_ready: Callable[[str], None], launch: Launch | None, handover: Handover | None
+) -> int:
     descriptors = Descriptors()
     descriptors.raise_limit()
     passed = systemd.passed_sockets(os.environ)
     settings = systemd.with_sockets(settings, passed)
-    frontend = Frontend(settings, dict(os.environ), descriptors, passed)
+    frontend = Frontend(settings, dict(os.environ), descriptors, passed, handover)
     # What has been imported stays. The garbage collector would walk through it every few thousand calls, and
     # all clients would wait for up to 0.1 s.
     gc.freeze()
@@ -423,31 +463,25 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    restart = frontend.restart(launch)
+    loop.add_signal_handler(signal.SIGHUP, restart.request)
+    unblock_signals()
     await frontend.start()
     systemd.notify("READY=1", f"STATUS=serving on {frontend.url}")
-    _print(f"Owt serving on {frontend.url}")
+    restart.ready.set()
+    if handover is None:
+        banner.show(f"Owt serving on {frontend.url}")
     on_ready(frontend.url)
-    if settings.show_examples:
+    if settings.show_examples and handover is None:
         user = next(iter(frontend.credentials.users), None)
         token = bool(frontend.credentials.tokens)
-        _print(banner.examples(frontend.url, user=user, token=token))
+        banner.show(banner.examples(frontend.url, user=user, token=token))
     await stopping.wait()
+    restart.cancel()
     log.info("shutting down; running calls get %g s (send the signal again to end them now)", settings.drain)
     systemd.notify("STOPPING=1", "STATUS=shutting down")
     await frontend.stop(settings.drain, hurry)
     return 0
-
-
-def _print(text: str) -> None:
-    """Write to stdout. If that is full or closed, the server goes on without it."""
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        log.warning("stdout cannot be written to (%s); it is not used any more", error)
-        null = os.open(os.devnull, os.O_WRONLY)
-        # The text is still in the buffer, which is flushed at the end.
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
 
 
 async def _wait_for(

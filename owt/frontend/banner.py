@@ -1,10 +1,15 @@
-"""Example commands that the server prints on request when it is ready."""
+"""Text that the server prints when it is ready: its URL, and example commands on request."""
 
 from __future__ import annotations
 
+import logging
+import os
 import shlex
+import sys
 
 from owt.server import split_unix
+
+log = logging.getLogger("owt")
 
 
 def examples(url: str, *, user: str | None = None, token: bool = False) -> str:
@@ -37,3 +42,15 @@ Try, in another terminal:
   curl{options} -sG {base} --data-urlencode adaptor=speak \\
     --data-urlencode 'kwargs={{"text": "Hello. This is owt speaking.", "format": "wav"}}' -o hello.wav
 """
+
+
+def show(text: str) -> None:
+    """Write to stdout. If that is full or closed, the server goes on without it."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        log.warning("stdout cannot be written to (%s); it is not used any more", error)
+        null = os.open(os.devnull, os.O_WRONLY)
+        # The text is still in the buffer, which is flushed at the end.
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)

@@ -14,7 +14,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -53,9 +53,10 @@ _OWN_FILE = re.compile(
 
 
 class History(Struct, frozen=True):
-    """Facts about a server whose frontend may change: the URL, the time of its start (in seconds since 1970),
-    the number of frontends that followed the first, the seconds without one, and `keep`, the maximum. `boot`
-    is the id of the machine's start."""
+    """Facts about a server whose frontend may change: the URL, the times when the first frontend and the
+    present one started (in seconds since 1970; None: the first one is here), the number of frontends that
+    followed the first, the seconds without one, and `keep`, the maximum. `boot` is the id of the machine's
+    start, and `ending` why the kernels have ended without a frontend, if that is known."""
 
     url: str
     started: float
@@ -63,6 +64,8 @@ class History(Struct, frozen=True):
     restarts: int = 0
     kept_seconds: float = 0.0
     boot: str = ""
+    restarted: float | None = None
+    ending: str = ""
 
 
 def read_history(path: Path) -> History | None:
@@ -122,13 +125,17 @@ class KeptDirectory(RuntimeDirectory):
     frontend have ended that it does not keep, in words that follow "the kernel".
     """
 
-    def __init__(self, path: Path, reaper: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, reaper: Sequence[str], *, lock: int | None = None, discard: str | None = None
+    ) -> None:
         """Make the directory, or take over that of a frontend that is gone. The command `reaper` cleans up
-        after a server of which no process lives.
+        after a server of which no process lives. `lock` is the `frontend_lock` of an earlier frontend in this
+        process. `discard` is a reason to end the sessions of an earlier frontend.
 
         Raises `ConfigError` if the directory cannot be used, or another server does.
         """
         self.path = str(path)
+        self._discard = discard
         if len(self.path) > MAX_LENGTH - 16:
             raise ConfigError(
                 f"--runtime-dir: its path is longer than {MAX_LENGTH - 16} bytes, too long for Unix sockets"
@@ -137,7 +144,7 @@ class KeptDirectory(RuntimeDirectory):
         self.ending = "has ended"
         # Records of sessions and calls whose kernels have ended with the processes of the earlier server.
         self._lost: dict[str, bytes] = {}
-        self._frontend_lock = -1
+        self._frontend_lock = -1 if lock is None else lock
         start = time.monotonic()
         while not self._open(reaper, time.monotonic() - start):
             time.sleep(RETRY_INTERVAL)
@@ -163,13 +170,20 @@ class KeptDirectory(RuntimeDirectory):
                 "another --port or --runtime-dir"
             )
         if self._try(directory):
-            if not os.path.samestat(os.fstat(directory), os.stat(self.path)):
+            if not _is_at(directory, self.path):
                 os.close(directory)
                 return False
             self._lock = directory
             return self._begin(reaper)
         os.close(directory)
         self.host = Host.find(os.path.join(self.path, HOST_SOCKET))
+        if self.host is not None and self._discard is not None:
+            self._lost, self.ending = dict(self._records()), self._discard
+            log.warning("ending the sessions of an earlier server")
+            if not self.host.end(HOST_TIMEOUT):
+                raise ConfigError(f"the process {self.host.pid}, which keeps the sessions, does not end")
+            self.host = None
+            return False
         if self.host is not None:
             self.host.check()
             self._server_id = Path(self.path, ID_FILE).read_text()
@@ -192,15 +206,22 @@ class KeptDirectory(RuntimeDirectory):
                 (folder / name).write_bytes(record)
             return True
         self.ending = "ended with the server and the process that kept it"
-        if (history := read_history(Path(self.path))) is not None and history.boot != boot_id():
-            self.ending = "ended, because the machine was restarted"
+        if (history := read_history(Path(self.path))) is not None:
+            if history.boot != boot_id():
+                self.ending = "ended, because the machine was restarted"
+            self.ending = history.ending or self.ending
         log.warning("cleaning up after a server whose processes have ended: %s", self.path)
-        with contextlib.suppress(OSError):
-            paths = [path for path in Path(self.path, SESSIONS).iterdir() if path.suffix in RECORDS]
-            self._lost = {path.name: path.read_bytes() for path in paths}
+        self._lost = dict(self._records())
         os.close(self._lock)
         subprocess.run([*reaper, server_id, self.path, "all"], stdin=subprocess.DEVNULL, check=False)
         return False
+
+    def _records(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the records of sessions and calls, with the names of their files."""
+        with contextlib.suppress(OSError):
+            for path in Path(self.path, SESSIONS).iterdir():
+                if path.suffix in RECORDS:
+                    yield path.name, path.read_bytes()
 
     def take_over(self, lock: int) -> None:
         """Use this descriptor of the locked directory, which the template has kept."""
@@ -210,6 +231,11 @@ class KeptDirectory(RuntimeDirectory):
     def lock(self) -> int:
         """Return the descriptor of the locked directory, for the template."""
         return self._lock
+
+    @property
+    def frontend_lock(self) -> int:
+        """Return the descriptor of the lock that says that a frontend serves from here."""
+        return self._frontend_lock
 
     def begin_history(self, url: str, keep: float) -> History:
         """Record that this frontend begins to serve at this URL, and return the history with it. Sessions
@@ -222,7 +248,9 @@ class KeptDirectory(RuntimeDirectory):
             gap = time.time() - (self.host.ready.since or time.time())
             kept = history.kept_seconds + max(0.0, gap)
             restarts = history.restarts + 1
-            history = replace(history, url=url, keep=keep, restarts=restarts, kept_seconds=kept)
+            history = replace(
+                history, url=url, keep=keep, restarts=restarts, kept_seconds=kept, restarted=time.time()
+            )
         with contextlib.suppress(OSError):
             Path(self.path, HISTORY).write_bytes(msgspec.json.encode(history))
         return history
@@ -245,6 +273,13 @@ class KeptDirectory(RuntimeDirectory):
             )
         return restored
 
+    def close(self) -> None:
+        """Leave the directory, with the reason `ending`, to the next server."""
+        history = History("", time.time(), 0, boot=boot_id(), ending=self.ending)
+        Path(self.path, HISTORY).write_bytes(msgspec.json.encode(history))
+        os.close(self._lock)
+        os.close(self._frontend_lock)
+
     def unlock(self) -> None:
         """Close the lock, which the template has, too."""
         os.close(self._lock)
@@ -253,14 +288,16 @@ class KeptDirectory(RuntimeDirectory):
         """Do nothing: the template removes the directory, where another server may begin meanwhile."""
 
     def _lock_frontend(self) -> bool:
-        if self._frontend_lock >= 0:
-            os.close(self._frontend_lock)
         path = os.path.join(self.path, FRONTEND_LOCK)
-        self._frontend_lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if self._frontend_lock < 0 or not _is_at(self._frontend_lock, path):
+            if self._frontend_lock >= 0:
+                os.close(self._frontend_lock)
+            self._frontend_lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not self._try(self._frontend_lock):
             return False
-        os.ftruncate(self._frontend_lock, 0)
-        os.pwrite(self._frontend_lock, str(os.getpid()).encode(), 0)
+        pid = str(os.getpid()).encode()
+        os.pwrite(self._frontend_lock, pid, 0)
+        os.ftruncate(self._frontend_lock, len(pid))
         return True
 
     @staticmethod
@@ -270,6 +307,14 @@ class KeptDirectory(RuntimeDirectory):
         except BlockingIOError:
             return False
         return True
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    """Return True if the file at this path is the one of the descriptor."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _is_own(path: str | Path) -> bool:

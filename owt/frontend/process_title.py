@@ -20,11 +20,14 @@ CLIENT_SECRETS = frozenset({"OWT_CLIENT_AUTH", "OWT_CLIENT_TOKEN"})
 """Variables with the credentials of clients, which a server may inherit and does not need."""
 
 
-def hide_secrets(environ: MutableMapping[str, str], arguments: Sequence[str]) -> None:
+def hide_secrets(
+    environ: MutableMapping[str, str], arguments: Sequence[str], title_words: Sequence[str] | None = None
+) -> None:
     """Replace the command line by one without secrets, and remove secrets from the environment.
 
-    `environ` is `os.environ`, and `arguments` the command line. Other variables stay in /proc/PID/environ,
-    where an outer server, if a call started this one, finds its descendants by one of them.
+    `environ` is `os.environ`, and `arguments` the command line, which `title_words` replace. Other variables
+    stay in /proc/PID/environ, where an outer server, if a call started this one, finds its descendants by one
+    of them.
     """
     secrets = [row for row in settings() if row.secret]
     on_command_line = {argument.partition("=")[0] for argument in arguments}
@@ -38,7 +41,7 @@ def hide_secrets(environ: MutableMapping[str, str], arguments: Sequence[str]) ->
     environ["SPT_NOENV"] = "1"
     from setproctitle import setproctitle
 
-    setproctitle(title(arguments))
+    setproctitle(title(title_words or arguments))
     del environ["SPT_NOENV"]
     libc = ctypes.CDLL(None)
     libc.getenv.restype = ctypes.c_void_p
@@ -51,12 +54,17 @@ def hide_secrets(environ: MutableMapping[str, str], arguments: Sequence[str]) ->
 
 def title(arguments: Sequence[str]) -> str:
     """Return the command line as it was written, with `...` for the values of secret options."""
+    return shlex.join(without_secrets(arguments))
+
+
+def without_secrets(arguments: Sequence[str]) -> list[str]:
+    """Return the words of a command line, with `...` for the values of secret options."""
     options = {row.option for row in settings() if row.secret}
     # `python -m owt.server` is this command, too.
-    words = [] if arguments[1:2] == ["serve"] else ["serve"]
+    words = [] if arguments[1:2] in (["serve"], ["restart"]) else ["serve"]
     is_secret = False
     for argument in arguments[1:]:
         option, equals, _ = argument.partition("=")
         words.append("..." if is_secret else f"{option}=..." if equals and option in options else argument)
         is_secret = argument in options
-    return shlex.join(["owt", *words])
+    return ["owt", *words]

@@ -81,6 +81,13 @@ def passed_sockets(environ: Mapping[str, str]) -> list[socket.socket]:
     return sorted(sockets, key=_is_local)
 
 
+def passed_descriptors(environ: Mapping[str, str]) -> range:
+    """Return the descriptors of the sockets that systemd has passed to this process."""
+    count = environ.get("LISTEN_FDS", "")
+    is_own = environ.get("LISTEN_PID") == str(os.getpid()) and count.isascii() and count.isdecimal()
+    return range(FIRST, FIRST + int(count)) if is_own else range(0)
+
+
 def _is_local(sock: socket.socket) -> bool:
     return sock.family == socket.AF_UNIX or is_loopback(sock.getsockname()[0])
 

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from owt.wire.framing import FrameDecoder
+from owt.wire.messages import PROTOCOL
 
 HOST_PROTOCOL = 1
 """Version of these messages and of what a kept kernel expects of its next frontend."""
@@ -51,7 +52,8 @@ class Ready(Struct, frozen=True, array_like=True, tag="ready"):
     It is the first message on a connection, so that another version can be recognised. `since` is the time
     when a frontend was last connected, in seconds since 1970 (None: one is), and `keep` the seconds for which
     the template waits for the next one. `kernels` is the number of kernels that live, `interpreter` the path
-    of the Python that runs it, and `preload` has the modules to import.
+    of the Python that runs it, `preload` has the modules to import, and `kernel_protocol` is the version of
+    the messages of its kernels.
     """
 
     can_fork: bool
@@ -62,6 +64,7 @@ class Ready(Struct, frozen=True, array_like=True, tag="ready"):
     kernels: int = 0
     interpreter: str = ""
     preload: tuple[str, ...] = ()
+    kernel_protocol: int = PROTOCOL
 
 
 class Forked(Struct, frozen=True, array_like=True, tag="forked"):

@@ -133,7 +133,7 @@ def test_variables_set_what_options_do_not(served, monkeypatch):
 
 
 def test_serve_returns_the_servers_exit_status(served, monkeypatch):
-    monkeypatch.setattr(sys.modules["owt.frontend.app"], "serve", lambda chosen: 7)
+    monkeypatch.setattr(sys.modules["owt.frontend.app"], "serve", lambda chosen, *_: 7)
     assert main.main(["serve"]) == 7
 
 
@@ -155,7 +155,7 @@ def test_the_command_line_imports_no_module_that_windows_lacks():
 
 
 def test_an_error_at_the_start_is_one_line(served, monkeypatch, capsys):
-    def refuse(chosen: Settings) -> int:
+    def refuse(chosen: Settings, *_: object) -> int:
         raise ConfigError("--port: 9876 is taken;\ntry another")
 
     monkeypatch.setattr(sys.modules["owt.frontend.app"], "serve", refuse)

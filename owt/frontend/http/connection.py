@@ -9,13 +9,14 @@ import logging
 import re
 import socket
 import struct
+import sys
 import time
 from asyncio import Future
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from tornado.httputil import HTTPHeaders, HTTPInputError
-from tornado.iostream import IOStream, SSLIOStream, UnsatisfiableReadError
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError, UnsatisfiableReadError
 
 from owt.frontend.http.heads import HeadLimits, accept_of, normal_head
 from owt.frontend.problems import Problem
@@ -47,6 +48,13 @@ BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 (Continue)\r\n\r\n"
 """Response that Tornado writes when the body may come."""
 
+class Gate:
+    """Switch by which no connection of a listener begins a request: each waits for `closed`, if that is a
+    future."""
+
+    closed: Future[None] | None = None
+
+
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n\0]*)?\r\n")
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\r\n")
 
@@ -56,9 +64,13 @@ class Connection(IOStream):
 
     It responds to a head that is larger than the limits, where Tornado would close the connection without a
     response. It gives Tornado heads and chunks in the form that Tornado reads, without extensions and
-    trailers of chunks. `answering` is True from the end of a request, or from the start of a call into which
-    the body streams, to the end of its response. `closing_frame` is what the client of a WebSocket gets if
-    the server shuts down before it has anything to send by it.
+    trailers of chunks.
+
+    `idle` is True while no request has begun: a head may have come in part, or as a whole if the gate is
+    closed. `request` counts the requests. `answering` is True from the end of a request, or from the start of
+    a call into which the body streams, to the end of its response, and `resumable` while that is a stream of
+    events, which the client can resume by another connection. `closing_frame` is what the client of a
+    WebSocket gets if the server shuts down before it has anything to send by it.
     """
 
     _reports_data = True
@@ -68,17 +80,25 @@ class Connection(IOStream):
         sock: socket.socket,
         *,
         limits: HeadLimits,
+        gate: Gate,
         linger: Callable[[socket.socket], None],
         on_close: Callable[[Connection], None],
+        data: bytes = b"",
         **kwargs: Any,
     ) -> None:
-        """`linger` closes the socket of a connection that has ended, `on_close` is called with a connection
-        that has ended, and `kwargs` are those of Tornado's stream."""
+        """`gate` holds requests back. `linger` closes the socket of a connection that has ended, and
+        `on_close` is called with a connection that has ended. `data` has been read already. `kwargs` are
+        those of Tornado's stream."""
         self.answering = False
+        self.idle = True
+        self.request = 0
+        self.resumable = False
         self.closing_frame = b""
         # Time at which the read began that still waits for data; None for a WebSocket.
         self._waiting_since: float | None = time.monotonic()
         self._limits = limits
+        self._gate = gate
+        self._data = memoryview(data)
         self._linger = linger
         self._on_close = on_close
         self._part = "head"
@@ -102,6 +122,11 @@ class Connection(IOStream):
             return False
         return super().reading() and self._waiting_since < moment
 
+    @property
+    def is_websocket(self) -> bool:
+        """Return True if messages are read, or the frames that they come in."""
+        return not self.idle and self._waiting_since is None
+
     def check_head(self, url: str, headers: HTTPHeaders) -> Problem | None:
         """Return the problem of the head that was read last if it is beyond the limits, or None."""
         return self._limits.check(url, headers, len(self._head))
@@ -124,6 +149,11 @@ class Connection(IOStream):
         After a read that did not fill the buffer, the next one waits for the event loop: the socket is empty,
         or the loop reports it again. Tornado would ask the system once more for each request.
         """
+        if data := self._data[: len(buf)]:
+            memoryview(buf)[: len(data)] = data
+            self._data = self._data[len(data) :]
+            self._received += len(data)
+            return len(data)
         if self._drained:
             self._drained = False
             return None
@@ -145,12 +175,17 @@ class Connection(IOStream):
         self._part = "head"
         self._received = 0
         self._head = b""
-        self._begun = self._trailed = self._streams = False
+        self.idle = True
+        self._begun = self._trailed = self._streams = self.resumable = False
         self._waiting_since = time.monotonic()
         return self._read_head(super().read_until_regex(regex, max_bytes))
 
     async def _read_head(self, reading: Awaitable[bytes]) -> bytes:
         self._head = await reading
+        if self._gate.closed is not None:
+            await self._gate.closed
+        self.idle = False
+        self.request += 1
         return normal_head(self._head)
 
     def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
@@ -231,12 +266,25 @@ class Connection(IOStream):
         self._begun = self._begun or data != CONTINUE
         return super().write(data)
 
-    def give_up(self, problem: Problem) -> None:
+    def release(self) -> tuple[socket.socket, bytes]:
+        """Stop using the socket of an idle connection, and return it with what was read of a request."""
+        head, sock = self._head, self.socket
+        super().close()
+        self._closed_socket = None
+        try:
+            # A closed stream still returns what it has buffered.
+            rest = super().read_bytes(sys.maxsize, partial=True)
+        except StreamClosedError:
+            return sock, head
+        assert isinstance(rest, Future)
+        return sock, head + rest.result()
+
+    def give_up(self, problem: Problem, closing_frame: bytes = b"") -> None:
         """Close the connection for this reason. The client gets the problem if it has sent a part of a body,
-        unless it has yet to take a response; a WebSocket gets its `closing_frame`."""
+        unless it has yet to take a response; a WebSocket gets the `closing_frame`, or its own."""
         if not self.writing():
-            if self.closing_frame:
-                self._send(self.socket, self.closing_frame)
+            if frame := (self.is_websocket and closing_frame) or self.closing_frame:
+                self._send(self.socket, frame)
             elif self._part != "head" and not self.answering:
                 self._send(self.socket, self._response(problem))
         self.close()

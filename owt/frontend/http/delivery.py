@@ -45,6 +45,9 @@ class Writer(Protocol):
     def busy(self) -> bool:
         """Return True if the client has yet to take data that was written, or has disconnected."""
 
+    def resumable(self) -> None:
+        """Record that the client can resume the answer by another connection."""
+
     def send(self, answer: WholeResponse) -> None:
         """Send the whole answer."""
 
@@ -105,6 +108,7 @@ class Delivery:
         """Begin the response: of events now, of other answers when the run's first chunks say what it is."""
         renderer = self._renderer
         if isinstance(renderer, Events):
+            self._writer.resumable()
             self._write(renderer.opening())
             self._timer = asyncio.get_running_loop().call_later(self._keepalive, self._keep_alive, renderer)
         # Also if there are chunks already: the caller has more to do.

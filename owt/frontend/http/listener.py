@@ -17,7 +17,15 @@ from tornado.netutil import ssl_wrap_socket
 from owt.errors import Busy
 from owt.frontend.config.settings import Settings
 from owt.frontend.descriptors import Descriptors, ran_out
-from owt.frontend.http.connection import LINGER, PART, READ_SIZE, Connection, SecureConnection, linger
+from owt.frontend.http.connection import (
+    LINGER,
+    PART,
+    READ_SIZE,
+    Connection,
+    Gate,
+    SecureConnection,
+    linger,
+)
 from owt.frontend.http.heads import HeadLimits
 from owt.frontend.maintenance import Job
 from owt.frontend.problems import Problem, problem_response
@@ -84,6 +92,7 @@ class Listener(HTTPServer):
         # Sockets of connections that have ended, oldest first, with the function that closes each.
         self._lingering: dict[socket.socket, Callable[[], None]] = {}
         self._paused = False
+        self._gate = Gate()
 
     @property
     def connections(self) -> int:
@@ -116,6 +125,68 @@ class Listener(HTTPServer):
         for sock in listening:
             asyncio.get_running_loop().remove_reader(sock)
             sock.close()
+
+    # Another process goes on with the sockets of this one.
+
+    def announce_end(self, is_near: bool) -> None:
+        """Close each connection after its response, or no longer, if no other process can go on with it: TLS
+        has a state in this one."""
+        self.conn_params.no_keep_alive = is_near and self.ssl_options is not None
+
+    def hold(self) -> None:
+        """Begin no request, and leave clients that connect in the system's queue, until `resume`."""
+        if self._gate.closed is None:
+            self._gate.closed = asyncio.get_running_loop().create_future()
+            self._pause()
+
+    def resume(self) -> None:
+        """Begin the requests that have come meanwhile."""
+        if self._gate.closed is not None:
+            self._gate.closed.set_result(None)
+            self._gate.closed = None
+            self._released()
+
+    def under_way(self) -> set[tuple[Connection, int]]:
+        """Return the requests that have begun and that their clients could not take up again, with their
+        connections: all but streams of events and WebSockets."""
+        return {
+            (connection, connection.request)
+            for connection in self._open
+            if not (connection.idle or connection.resumable or connection.is_websocket)
+        }
+
+    def close_websockets(self, closing_frame: bytes) -> None:
+        """Close all WebSockets by this frame."""
+        for connection in [connection for connection in self._open if connection.is_websocket]:
+            connection.give_up(RESTARTING, closing_frame)
+
+    def release(self) -> tuple[list[tuple[socket.socket, bytes]], list[socket.socket]]:
+        """Return the sockets of idle connections, each with what was read from it, and those of connections
+        that have ended, or end now, and linger."""
+        idle = []
+        for connection in list(self._open):
+            if connection.idle and not isinstance(connection, SecureConnection):
+                idle.append(connection.release())
+            else:
+                connection.give_up(RESTARTING)
+        self._open.clear()
+        return idle, list(self._lingering)
+
+    def adopt(self, idle: Iterable[tuple[socket.socket, bytes]], lingering: Iterable[socket.socket]) -> None:
+        """Go on with the sockets that another process, or this one, has released."""
+        for sock, data in idle:
+            try:
+                address = sock.getpeername()
+            except OSError:
+                sock.close()
+                continue
+            sock.setblocking(False)
+            self._open_connection(sock, address, None, data)
+        for sock in lingering:
+            if sock not in self._lingering:
+                self._linger(sock)
+        if self._open:
+            self._check.start()
 
     async def close_all_connections(self) -> None:
         """Close every connection, also WebSockets, which Tornado's server does not know any more, and those
@@ -162,9 +233,11 @@ class Listener(HTTPServer):
                 exhausted = False
             self._open_connection(sock, address, refusal)
 
-    def _open_connection(self, sock: socket.socket, address: Any, refusal: Busy | None) -> None:
+    def _open_connection(
+        self, sock: socket.socket, address: Any, refusal: Busy | None, data: bytes = b""
+    ) -> None:
         try:
-            connection = self._connection(sock)
+            connection = self._connection(sock, data)
         except OSError as error:
             # The client has disconnected, or did not begin a TLS handshake.
             log.debug("a connection ended as it began: %s", error)
@@ -185,7 +258,7 @@ class Listener(HTTPServer):
             written.add_done_callback(lambda _: connection.close())
             asyncio.get_running_loop().call_later(LINGER, connection.close)
 
-    def _connection(self, sock: socket.socket) -> Connection:
+    def _connection(self, sock: socket.socket, data: bytes) -> Connection:
         connection_class = Connection
         if self.ssl_options is not None:
             connection_class = SecureConnection
@@ -193,8 +266,10 @@ class Listener(HTTPServer):
         return connection_class(
             sock,
             limits=self._limits,
+            gate=self._gate,
             linger=self._linger,
             on_close=self._closed,
+            data=data,
             max_buffer_size=self.max_buffer_size,
             read_chunk_size=self.read_chunk_size,
         )
@@ -243,7 +318,7 @@ class Listener(HTTPServer):
     def _released(self) -> None:
         """Refill the reserve of descriptors, and accept connections again."""
         self._descriptors.hold()
-        if self._paused:
+        if self._paused and self._gate.closed is None:
             self._paused = False
             for sock in self._listening:
                 asyncio.get_running_loop().add_reader(sock, self._accept, sock)
@@ -266,6 +341,12 @@ class Listener(HTTPServer):
         self._released()
         if not self._open and not self._paused:
             self._check.stop()
+
+
+RESTARTING = Problem(
+    "urn:owt:shutting-down", "the server restarts", 503, "the request was interrupted; send it again"
+)
+"""Problem of a request that a restart has interrupted."""
 
 
 def _too_late(seconds: float) -> Problem:

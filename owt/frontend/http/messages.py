@@ -25,6 +25,9 @@ CONTINUATION, TEXT, BINARY, CLOSE = 0x0, 0x1, 0x2, 0x8
 NORMAL, GOING_AWAY, PROTOCOL_ERROR, NO_UTF8, INTERNAL_ERROR = 1000, 1001, 1002, 1007, 1011
 """Codes of the end of a connection (section 7.4.1)."""
 
+SERVICE_RESTART = 1012
+"""Code of IANA's registry of WebSocket close codes."""
+
 PROBLEMS = 4000
 """Code of the end of a connection for a problem, less its HTTP status."""
 
@@ -46,6 +49,10 @@ SHUTDOWN_REASON = "the server is shutting down"
 
 SHUTDOWN_FRAME = b"".join(frame(CLOSE, struct.pack("!H", GOING_AWAY) + SHUTDOWN_REASON.encode()))
 """Frame that ends a connection whose server is shutting down."""
+
+
+RESTART_FRAME = b"".join(frame(CLOSE, struct.pack("!H", SERVICE_RESTART) + b"the server restarts"))
+"""Frame that ends a connection whose server restarts."""
 
 
 def closing(problem: Problem | None) -> tuple[int, str]:

@@ -426,6 +426,9 @@ class SocketWriter:
         """Return True if the client has yet to take data that was written, or has disconnected."""
         return self._stream.closed() or self._stream.writing()
 
+    def resumable(self) -> None:
+        """Do nothing: the connection is known as a WebSocket."""
+
     def begin(self, status: int, headers: Headers, pieces: Sequence[bytes]) -> Future[None]:
         """Send the first frames."""
         self.begun = True

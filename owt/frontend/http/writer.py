@@ -83,6 +83,12 @@ class ResponseWriter:
         """Return True if the client has yet to take data that was written, or has disconnected."""
         return self.closed or self._connection.stream.writing()
 
+    def resumable(self) -> None:
+        """Record that the client can resume the response by another connection."""
+        stream = self._connection.stream
+        if isinstance(stream, Connection):
+            stream.resumable = True
+
     def send(self, answer: WholeResponse) -> None:
         """Send a whole response; for HEAD its head, as GET gets it.
 
@@ -241,6 +247,8 @@ class ResponseWriter:
                 head.append(CLOSE)
             elif option == "keep-alive" and not self.chunked and not self._closes:
                 head.append(("Connection", "keep-alive"))
+        if self._connection.params.no_keep_alive and CLOSE not in head:
+            head.append(CLOSE)
         if self._in_chunks:
             head.append(("Transfer-Encoding", "chunked"))
         lines = (f"HTTP/1.1 {status} {responses.get(status, 'Unknown')}", *map(": ".join, head), "\r\n")

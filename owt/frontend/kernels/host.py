@@ -15,6 +15,7 @@ from pathlib import Path
 
 from owt.errors import ConfigError, WireError
 from owt.wire.framing import encode_frame
+from owt.wire.messages import PROTOCOL
 from owt.wire.template import (
     HOST_PROTOCOL,
     Adopt,
@@ -123,7 +124,10 @@ class Host:
             # It ends, or starts again without a module.
             channel.close()
             return None
-        except (OSError, WireError) as error:
+        except WireError:
+            # Only the framing is that of every version.
+            messages = [Ready(False, (), protocol=0)]
+        except OSError as error:
             channel.close()
             problem = f"the process that keeps the sessions does not answer at {path}: {error}"
             raise ConfigError(problem) from None
@@ -138,11 +142,12 @@ class Host:
 
     def check(self) -> None:
         """Raise `ConfigError` if this version of owt cannot go on with what the template keeps."""
-        if self.ready.protocol != HOST_PROTOCOL:
+        own, kept = [HOST_PROTOCOL, PROTOCOL], [self.ready.protocol, self.ready.kernel_protocol]
+        if kept != own:
             raise ConfigError(
-                f"another version of owt keeps {self.ready.kernels} kernels at {self.path} (version "
-                f"{self.ready.protocol} of the protocol, and this one has {HOST_PROTOCOL}): start that "
-                "version again, or end them by owt stop"
+                f"another version of owt keeps {self.ready.kernels} kernels at {self.path} (versions {kept} "
+                f"of the protocols, and this one has {own}): start that version again, or end them by: "
+                "owt restart --discard"
             )
 
     def adopt(self, keep: float) -> None:

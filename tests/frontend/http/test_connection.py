@@ -12,7 +12,7 @@ import pytest
 from tornado.httputil import HTTPHeaders
 
 from owt.frontend.http import connection as module
-from owt.frontend.http.connection import PART, Connection, SecureConnection, linger
+from owt.frontend.http.connection import PART, Connection, Gate, SecureConnection, linger
 from owt.frontend.http.heads import SLACK, HeadLimits
 from owt.testing import async_test, settle
 
@@ -61,7 +61,11 @@ async def received_after(method: str) -> bytes | type[BaseException]:
         accepted, _ = listening.accept()
     closed: list[Connection] = []
     connection = Connection(
-        accepted, limits=LIMITS, linger=lambda sock: linger(sock, lambda: None), on_close=closed.append
+        accepted,
+        limits=LIMITS,
+        gate=Gate(),
+        linger=lambda sock: linger(sock, lambda: None),
+        on_close=closed.append,
     )
     client.sendall(b"unread")
     await connection.write(b"the last words")
@@ -143,7 +147,9 @@ async def test_a_socket_whose_client_has_closed_does_not_linger() -> None:
 @async_test
 async def test_a_read_after_one_that_emptied_the_socket_waits_for_the_event_loop() -> None:
     server, client = socket.socketpair()
-    connection = Connection(server, limits=LIMITS, linger=socket.socket.close, on_close=lambda _: None)
+    connection = Connection(
+        server, limits=LIMITS, gate=Gate(), linger=socket.socket.close, on_close=lambda _: None
+    )
     buffer = bytearray(10)
     with client:
         client.sendall(b"first")
@@ -167,7 +173,9 @@ def test_a_read_of_a_tls_connection_never_waits_for_the_event_loop() -> None:
 @async_test
 async def test_a_large_body_is_read_in_large_parts() -> None:
     server, client = socket.socketpair()
-    connection = Connection(server, limits=LIMITS, linger=socket.socket.close, on_close=lambda _: None)
+    connection = Connection(
+        server, limits=LIMITS, gate=Gate(), linger=socket.socket.close, on_close=lambda _: None
+    )
     body = random.Random(0).randbytes(150_000)
     parts: list[bytes] = []
     with client:
