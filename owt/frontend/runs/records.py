@@ -3,12 +3,11 @@
 All are frames of one file, the log:
 
     header   40 bytes   what changes; overwritten when the call is sent, is cancelled, or has ended
-    call     msgpack    a `KeptRun`, without the body of its request
-    body     the body
+    call     msgpack    a `KeptRun`
 
 A frame is written before the client knows the run. That takes some microseconds, where a file of its own
 would take a hundred. Only a large call is a file of its own, which a thread writes; it is removed when the
-kernel has confirmed the call.
+kernel has confirmed the call. There, the body of the request follows the frame.
 
 When a run has ended, or a kernel has confirmed a large call, an *outline* of the call is enough: the kernel
 has the rest. So a run is known that is lost with its kernel, until it is forgotten.
@@ -123,15 +122,20 @@ class Record:
         kernel = (run.sent_to or "").encode()
         return _HEADER.pack(state, kernel, run.number, run.unread_since, *self.sizes)
 
-    def frame(self) -> tuple[bytes, bytes, bytes]:
-        """Return the header, the call and the body."""
+    def frame(self) -> bytearray:
+        """Return the whole frame."""
+        return self._encode(_outline(self.run.call) if self.is_outline else self.run.call)
+
+    def _encode(self, call: Call, body_size: int = 0) -> bytearray:
+        """Return the frame, without a body of this size that is to follow it."""
         run = self.run
-        assert run.keep is not None
-        kept = _outline(run.call) if self.is_outline else run.call
-        body = kept.request.body
-        call = _encoder.encode(KeptRun(run.id, _with_body(kept, b""), run.keep, ended=run.ended_at))
-        self.sizes = len(call), len(body)
-        return self.header(), call, body
+        keep = run.keep
+        assert keep is not None
+        frame = bytearray(512)
+        _encoder.encode_into(KeptRun(run.id, call, keep, ended=run.ended_at), frame, _HEADER.size)
+        self.sizes = len(frame) - _HEADER.size, body_size
+        frame[: _HEADER.size] = self.header()
+        return frame
 
     def update(self) -> None:
         """Record that the run was sent, taken back, cancelled, or left by its readers."""
@@ -203,7 +207,8 @@ class LargeRecord(Record):
     def _write_file(self) -> None:
         new = self._path.with_suffix(".new")
         with open(new, "wb", buffering=0, opener=_open_private) as file:
-            for part in self.frame():
+            body = self.run.call.request.body
+            for part in (self._encode(_with_body(self.run.call, b""), len(body)), body):
                 rest = memoryview(part)
                 while rest:
                     rest = rest[file.write(rest) :]
@@ -287,7 +292,7 @@ class RunRecords:
 
     def add(self, run: Run) -> None:
         """Record a run, if a client can ask for its answer after the end of this frontend."""
-        if run.keep is None or run.ended or not (run.detached or run.resumable):
+        if not (run.detached or run.resumable) or run.ended or run.keep is None:
             return
         if _size(run.call) > MAX_INLINE:
             record: Record = LargeRecord(self, self._folder / f"{run.id}{SUFFIX}")
@@ -299,7 +304,7 @@ class RunRecords:
 
     def append(self, record: Record) -> None:
         """Write a record to the log, unless that fails."""
-        frame = b"".join(record.frame())
+        frame = record.frame()
         try:
             self._open()
             if os.pwrite(self._log, frame, self._end) < len(frame):
@@ -393,7 +398,7 @@ class RunRecords:
         """Write the log anew, with the live runs only; if that fails, go on with the one that is there."""
         new = self._folder / f"{LOG}.new"
         inline = [record for record in self._records.values() if record.offset is not None]
-        frames = [b"".join(record.frame()) for record in inline]
+        frames = [record.frame() for record in inline]
         try:
             with open(new, "wb", opener=_open_private) as file:
                 file.writelines(frames)
@@ -443,7 +448,8 @@ def _decode(data: memoryview, record: Record) -> RecordedRun | None:
     if kept.keep is None or len(body) < sizes[1]:
         return None
     record.sizes, record.is_outline = (sizes[0], sizes[1]), state == _OUTLINE
-    kept = KeptRun(kept.run, _with_body(kept.call, body), kept.keep, ended=kept.ended)
+    if body:
+        kept = msgspec.structs.replace(kept, call=_with_body(kept.call, body))
     sent_to = kernel.rstrip(b"\0").decode() or None
     return RecordedRun(record, kept, sent_to, number, unread_since, reason, record.is_outline)
 
@@ -471,6 +477,4 @@ def _outline(call: Call) -> Call:
 
 
 def _with_body(call: Call, body: bytes) -> Call:
-    if call.request.body == body:
-        return call
     return msgspec.structs.replace(call, request=msgspec.structs.replace(call.request, body=body))
