@@ -50,6 +50,7 @@ def test_the_systemd_unit_starts_a_server_whose_sessions_outlive_a_crash(name: s
     assert program.endswith("/bin/owt")
     assert parsed(arguments)["keep"] == "1h"
     assert (service["Type"], service["KillMode"], service["OOMPolicy"]) == ("notify", "process", "continue")
+    assert service["ExecReload"] == "kill -HUP $MAINPID"
 
 
 def test_the_system_unit_has_a_runtime_directory_that_stays() -> None:
