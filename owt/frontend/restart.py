@@ -166,6 +166,8 @@ class Restart:
                 signal.raise_signal(signal.SIGHUP)
         elif self._directory is None or self._launch is None:
             log.error("SIGHUP: the server goes on as it is: %s", NEEDS_KEEP)
+            systemd.notify_reloading()
+            _notify_refusal(NEEDS_KEEP)
         else:
             self._requested = True
             if self._task is not None and not self._task.done():
@@ -189,8 +191,7 @@ class Restart:
         began = time.time()
         client, order = await asyncio.to_thread(_receive_order, Path(directory.path, ORDERS))
         problem = "the server is shutting down"
-        moment = f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
-        systemd.notify("RELOADING=1", moment, "STATUS=restarting")
+        systemd.notify_reloading()
         try:
             launch = launch.changed(order.options)
             result = await self._check(launch, discard=order.discard)
@@ -201,12 +202,13 @@ class Restart:
         except (ConfigError, OSError) as error:
             problem = str(error)
             log.error("no restart: %s. The server goes on as it was", problem)
+            _notify_refusal(problem)
         except Exception as error:
             problem = f"this is a fault in owt: {error!r}"
             log.exception("no restart. The server goes on as it was")
+            _notify_refusal(problem)
         finally:
             self._listener.resume()
-            systemd.notify("READY=1", f"STATUS=no restart: {problem}")
             if client is not None:
                 with client:
                     Outcome(problem).send(client)
@@ -335,6 +337,10 @@ def complete(handover: Handover, listener: Listener, *, sessions: int) -> None:
     seconds = time.time() - handover.began
     log.warning("restarted in %.1f s; there are %d sessions", seconds, sessions)
     handover.report(Outcome(None, os.getpid(), seconds, sessions))
+
+
+def _notify_refusal(problem: str) -> None:
+    systemd.notify("READY=1", f"STATUS=no restart: {problem}")
 
 
 def unblock_signals() -> None:

@@ -2,7 +2,7 @@
 
     passed_sockets   listening sockets (sd_listen_fds(3))
     with_sockets     settings of a server that listens on them
-    notify           state of the service (sd_notify(3))
+    notify           notification of the service's state (sd_notify(3))
 
 They are variables with descriptors and a datagram, which systemd keeps stable. No library is used: each needs
 C or a later Python, or cannot send MONOTONIC_USEC.
@@ -15,6 +15,7 @@ import logging
 import os
 import socket
 import stat
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -179,6 +180,12 @@ def _warn_of_access(settings: Settings, paths: Sequence[str]) -> None:
                 )
 
 
+def notify_reloading() -> None:
+    """Notify systemd that the server begins to restart in place. `READY=1` is to follow in any case."""
+    moment = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    notify("RELOADING=1", f"MONOTONIC_USEC={moment}", "STATUS=restarting")
+
+
 def notify(*assignments: str) -> None:
     """Send assignments such as `READY=1` to systemd, if it waits for them (`Type=notify`)."""
     address = os.environ.get("NOTIFY_SOCKET")
@@ -189,6 +196,7 @@ def notify(*assignments: str) -> None:
             sock.settimeout(NOTIFY_TIMEOUT)
             # An abstract address begins with a null byte (unix(7)).
             path = "\0" + address[1:] if address.startswith("@") else address
-            sock.sendto("\n".join(assignments).encode(), path)
+            lines = (assignment.replace("\n", " ") for assignment in assignments)
+            sock.sendto("\n".join(lines).encode(), path)
     except OSError as error:
         log.warning("NOTIFY_SOCKET: cannot notify systemd at %s: %s", address, error)

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,14 +23,15 @@ from owt.host.reaper import marked
 from owt.testing import wait_until
 
 VARIABLES = "import os\nsorted(name for name in os.environ if name.startswith(('LISTEN_', 'NOTIFY_')))"
+TOKEN = "t" * 30
 MARK = "import os\nos.environ['OWT_SERVER_ID']"
 
 
 class Service:
     """`owt serve` as systemd starts it: with a listening Unix socket as descriptor 3, and a socket that
-    receives its notifications. Without `passes`, the server makes the Unix socket itself."""
+    receives its notifications."""
 
-    def __init__(self, folder: Path, passes: bool = True) -> None:
+    def __init__(self, folder: Path) -> None:
         self.path = folder / "owt.sock"
         self.url = f"http+unix://{quote(str(self.path), safe='')}"
         self._listening = socket.socket(socket.AF_UNIX)
@@ -37,15 +39,14 @@ class Service:
         self._notified.bind(str(folder / "notify"))
         self._notified.settimeout(30)
         self._command = [sys.executable, "-m", "owt", "serve", "--keep", "5m", "--pool-min", "0"]
-        self._command += ["--runtime-dir", str(folder / "r")]
+        self.token_file = folder / "token"
+        self.token_file.write_text(TOKEN)
+        self.token_file.chmod(0o600)
+        self._command += ["--runtime-dir", str(folder / "r"), "--token-file", str(self.token_file)]
         own = {name: value for name, value in os.environ.items() if not name.startswith("OWT_")}
-        self._env = {**own, "NOTIFY_SOCKET": str(folder / "notify")}
-        if passes:
-            self._listening.bind(str(self.path))
-            self._listening.listen()
-            self._env["LISTEN_FDS"] = "1"
-        else:
-            self._command += ["--unix-socket", str(self.path)]
+        self._env = {**own, "NOTIFY_SOCKET": str(folder / "notify"), "LISTEN_FDS": "1"}
+        self._listening.bind(str(self.path))
+        self._listening.listen()
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -72,7 +73,8 @@ class Service:
     def call(self, code: str, session: str = "s") -> str:
         transport = httpx.HTTPTransport(uds=str(self.path))
         with httpx.Client(transport=transport, timeout=60) as client:
-            answer = client.post("http://owt/", data={"code": code, "session": session})
+            headers = {"Authorization": f"Bearer {TOKEN}"}
+            answer = client.post("http://owt/", data={"code": code, "session": session}, headers=headers)
         assert answer.status_code == 200, answer.text
         return answer.text
 
@@ -118,6 +120,36 @@ def test_sessions_go_on_when_systemd_starts_the_next_server_with_the_same_socket
     assert service.notification()[0] == "READY=1"
 
 
+def reload(service):
+    """Send SIGHUP, and return the assignments of the notification that follows that of the reload."""
+    before = time.monotonic()
+    service.process.send_signal(signal.SIGHUP)
+    reloading, moment, status = service.notification()
+    assert (reloading, status) == ("RELOADING=1", "STATUS=restarting")
+    name, _, microseconds = moment.partition("=")
+    assert name == "MONOTONIC_USEC"
+    assert before <= int(microseconds) / 1e6 + 1e-6
+    return service.notification()
+
+
+def test_a_reload_restarts_the_server_in_place_at_the_same_socket(service):
+    service.call("x = 41")
+    assert reload(service) == ["READY=1", f"STATUS=serving on {service.url}"]
+    assert service.call("x + 1") == "42"
+    assert service.process.poll() is None
+    # The socket of systemd is there for each further program, too.
+    assert reload(service)[0] == "READY=1"
+    assert service.call("x + 1") == "42"
+
+
+def test_a_reload_that_is_refused_ends_with_the_reason(service):
+    service.token_file.write_text("")
+    ready, status = reload(service)
+    service.token_file.write_text(TOKEN)
+    assert ready == "READY=1"
+    assert status.startswith("STATUS=no restart: --token-file")
+
+
 def test_a_server_that_is_stopped_notifies_systemd_and_leaves_its_socket(service):
     mark = service.call(MARK)
     assert service.end(signal.SIGTERM) == 0
@@ -125,20 +157,6 @@ def test_a_server_that_is_stopped_notifies_systemd_and_leaves_its_socket(service
     wait_until(lambda: not list(marked(mark)))
     assert restarted_call(service, "int('x' in globals())") == "0"
     assert service.notification()[0] == "READY=1"
-
-
-def test_sessions_go_on_at_a_unix_socket_of_the_server_itself(folder):
-    (folder / "own").mkdir()
-    service = Service(folder / "own", passes=False)
-    try:
-        service.start()
-        assert service.notification()[0] == "READY=1"
-        service.call("x = 41")
-        service.end(signal.SIGKILL)
-        assert restarted_call(service, "x + 1") == "42"
-    finally:
-        service.close()
-    assert not service.path.exists()
 
 
 ACTIVATE = "systemd-socket-activate"

@@ -271,8 +271,8 @@ def test_systemd_receives_all_assignments_in_one_datagram(
     monkeypatch.setenv("NOTIFY_SOCKET", name)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(name.replace("@", "\0"))
-        systemd.notify("READY=1", "STATUS=serving on é")
-        assert receiver.recv(1000).decode() == "READY=1\nSTATUS=serving on é"
+        systemd.notify("READY=1", "STATUS=é\nand more")
+        assert receiver.recv(1000).decode() == "READY=1\nSTATUS=é and more"
 
 
 def test_a_notification_without_systemd_does_nothing(
