@@ -155,7 +155,7 @@ def test_a_server_that_is_stopped_notifies_systemd_and_leaves_its_socket(service
     assert service.end(signal.SIGTERM) == 0
     assert service.notification() == ["STOPPING=1", "STATUS=shutting down"]
     wait_until(lambda: not list(marked(mark)))
-    assert restarted_call(service, "import os\n'x' in globals()") == "False\n"
+    assert restarted_call(service, "import os\n'x' in globals()") == "False"
     assert service.notification()[0] == "READY=1"
 
 
