@@ -241,6 +241,15 @@ class Deadlines:
         """Return True if the main thread has been blocked for `kill_after` seconds."""
         return self.blocked_since is not None and _now() - self.blocked_since >= self._kill_after
 
+    def kill_stuck(self, kernel: Kernel) -> None:
+        """Kill a kernel that has been blocked, or stopped, for `kill_after` seconds."""
+        limit = f"for {self._kill_after:g} s"
+        if kernel.stopped():
+            reason = f"was stopped (SIGSTOP) {limit} while it had calls and was killed"
+        else:
+            reason = f"was blocked {limit} by something that an earlier call had left running, and was killed"
+        kernel.kill(reason, ExitKind.STUCK)
+
     def _ping(self, kernel: Kernel) -> None:
         self._used = False
         kernel.ping()
@@ -258,9 +267,7 @@ class Deadlines:
         if self._stopped is None:
             self._stopped = _now()
         if _now() - self._stopped >= self._kill_after:
-            limit = f"{self._kill_after:g} s"
-            reason = f"was stopped (SIGSTOP) for {limit} while it had calls and was killed"
-            kernel.kill(reason, ExitKind.STUCK)
+            self.kill_stuck(kernel)
 
 
 def _now() -> float:

@@ -206,8 +206,7 @@ class Session:
         for id in unhandled:
             self._take_back(kernel, id)
         if self.state == "stuck" and self._deadlines.is_kill_due() and (self.queue or needed):
-            cause = f"for {self._limits.kill_after:g} s by something that an earlier call had left running"
-            kernel.kill(f"was blocked {cause}, and was killed", ExitKind.STUCK)
+            self._deadlines.kill_stuck(kernel)
 
     def _take_back(self, kernel: Kernel, id: str) -> None:
         """Put a call that the kernel cannot begin back into the queue; `PING` stands for no call."""

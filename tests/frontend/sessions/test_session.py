@@ -588,6 +588,15 @@ async def test_a_kernel_that_stays_stuck_is_killed_and_the_next_one_runs_the_cal
 
 
 @async_test
+async def test_the_reason_of_a_stuck_kernel_that_was_stopped_is_the_stop():
+    stage = await StuckStage(kill_after=4.0).withdraw()
+    stage.kernel.is_stopped = True
+    await stage.clock.advance(3.0)
+    stage.session.check()
+    assert stage.kernel.killed == "was stopped (SIGSTOP) for 4 s while it had calls and was killed"
+
+
+@async_test
 async def test_a_stuck_kernel_of_a_session_lives_as_long_as_no_call_needs_it():
     stage = await StuckStage(kill_after=4.0).withdraw()
     stage.run.cancel("cancelled")
