@@ -232,11 +232,11 @@ def test_clients_that_call_all_the_time_see_no_error(
     with ThreadPoolExecutor(20) as threads:
         futures = [threads.submit(count, name) for _ in range(4) for name in names]
         try:
-            statuses = [restart("--drain", "20")[0] for _ in range(3)]
+            statuses = [restart("--drain", "20")[0] for _ in range(2)]
         finally:
             over.touch()
         calls = [future.result() for future in futures]
-    assert statuses == [0, 0, 0]
+    assert statuses == [0, 0]
     for n, name in enumerate(names):
         assert server.call("n", session=name).text == str(sum(calls[n::5]))
         server.ask("DELETE", f"/_owt/sessions/{name}")
@@ -256,27 +256,15 @@ def test_websockets_are_closed_as_by_a_restart(server: LiveServer, session: str,
     assert asyncio.run(close_code()) == 1012
 
 
-@pytest.mark.parametrize(
-    ("options", "problem"),
-    [
-        (("--keep", "0"), "--keep (OWT_KEEP): a restart would end its sessions"),
-        (
-            ("--base-url", "/other"),
-            "--base-url (OWT_BASE_URL): a restart cannot change it from none",
-        ),
-        (("--max-sessions", "1"), "--max-sessions (OWT_MAX_SESSIONS): give at least "),
-        (("--auth-file", "missing"), f"--auth-file (OWT_AUTH_FILE): {os.getcwd()}/missing: cannot be read"),
-    ],
-)
-def test_settings_that_cannot_go_on_are_refused(
-    server: LiveServer, session: str, restart: Restarter, options: tuple[str, ...], problem: str
-) -> None:
+def test_a_file_that_cannot_be_read_is_refused(server: LiveServer, session: str, restart: Restarter) -> None:
     server.call("x = 41", session=session)
     before = restarts(server)
-    status, output = restart(*options)
+    status, output = restart("--auth-file", "missing")
+    # The server has another working directory than the command may have.
+    problem = f"no restart: --auth-file (OWT_AUTH_FILE): {os.getcwd()}/missing: cannot be read"
     assert status == 2
-    assert f"owt: no restart: {problem}" in output
-    assert f"no restart: {problem}" in server.log()
+    assert problem in output
+    assert problem in server.log()
     assert server.call("x", session=session).text == "41"
     assert restarts(server) == before
 
@@ -305,7 +293,6 @@ def test_new_code_that_cannot_go_on_is_refused(
         # Its connection, too, is the same.
         assert client.get("/", params={"code": "x", "session": session}).text == "41"
     assert server.call("x", session=session).text == "41"
-    assert restart()[0] == 0
 
 
 def test_discard_ends_the_sessions_and_says_so(

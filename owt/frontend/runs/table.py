@@ -93,6 +93,8 @@ class Runs:
         elif run.is_outline:
             run.call, run.is_outline = kept.call, False
         run.resume(kept)
+        # The kernel gave it the window of an earlier frontend, which may be smaller than a step of this one.
+        run.grant_step = 1
         return run
 
     def _add(self, id: str, call: Call, limit: int, claim: Claim | None) -> Run:

@@ -127,6 +127,17 @@ async def test_a_restored_run_is_what_it_was() -> None:
 
 
 @async_test
+async def test_a_restored_run_goes_on_with_a_window_that_is_smaller_than_a_step_of_this_frontend() -> None:
+    runs = Runs(retention=60, journal=LIMIT, journal_total=100_000, window=1_000_000, outlive=True)
+    run, kernel = restored(KeptRun("a", EVENTS, KEEP, started=1001.0), runs)
+    reader = run.follow()
+    run.feed([HEAD, item(b"1")])
+    reader.available()
+    reader.available()
+    assert kernel.credits == [("a", size(HEAD) + 200)]
+
+
+@async_test
 @pytest.mark.parametrize("limit", [LIMIT, 400, 1])
 async def test_events_have_the_same_numbers_as_before(limit: int) -> None:
     chunks: list[Chunk] = [item(b"before"), HEAD, *(item(b"%d" % n) for n in range(6))]
