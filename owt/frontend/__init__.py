@@ -12,6 +12,7 @@
     kept_dir        such a directory where the next frontend finds it
     restart         new code and new settings in the same process
     replacement     what passes from the old code to the new one
+    systemd         sockets of systemd, and notifications to it
     nesting         limit on the nesting depth of kwargs
     logs            log records without secrets
     banner          what is printed at the start
