@@ -276,22 +276,23 @@ ControlMessage = Union[Cancel, Withdraw, RegisterResult, Input, InputEnd, Forget
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
-def is_body_input(call: Call) -> bool:
-    """Return True for a call without its large body, which is the run's input."""
-    return call.body_parsed and len(call.request.body) >= MIN_ATTACHMENT
+def is_body_input(call: Call, keep: Keep | None) -> bool:
+    """Return True for a call that is sent without its large body, which is the run's input. A run that
+    outlives the frontend has to have it."""
+    return keep is None and call.body_parsed and len(call.request.body) >= MIN_ATTACHMENT
 
 
 def encode(message: Message) -> list[bytes | bytearray]:
     """Return the buffers that make up the message's frame, in order.
 
     A large request body or item is a buffer of its own, the same object as in the message. If the call has
-    the fields of the body, it is left out, and is the run's input (`RequestFacts.input_size`). Raises
-    `WireError` for a message that is too large.
+    the fields of the body, and is not kept, it is left out, and is the run's input
+    (`RequestFacts.input_size`). Raises `WireError` for a message that is too large.
     """
     if isinstance(message, Invoke):
         body = message.call.request.body
         if len(body) >= MIN_ATTACHMENT:
-            if is_body_input(message.call):
+            if is_body_input(message.call, message.keep):
                 return [encode_frame(_with_body(message, b"", len(body)))]
             return [encode_frame(_with_body(message, b""), len(body)), body]
     elif isinstance(message, Input) and len(message.data) >= MIN_ATTACHMENT:

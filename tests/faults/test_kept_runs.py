@@ -105,8 +105,10 @@ def test_kernels_of_the_pool_go_on_with_their_runs_and_spares_wait_for_calls(
         return {kernel["pid"] for kernel in pool}
 
     gates = [Gate(tmp_path, f"gate{n}") for n in range(3)]
-    detached = f"import os\ndef run():\n    {gates[0].wait}\n    return os.getpid()\n"
-    run = server.call(detached, detach=1).json()["run"]
+    # The frontend has parsed the body, which the adaptor has not read.
+    read = "[os.getpid(), len(request.form['pad'])]"
+    detached = f"import os\ndef run():\n    {gates[0].wait}\n    return {read}\n"
+    run = server.call(detached, detach=1, pad="x" * 200_000).json()["run"]
     gates[0].reached()
     code = f"def run():\n    yield 1\n    {gates[1].wait}\n    yield 2\n    {gates[2].wait}\n    yield 3\n"
     with ask_for_events(server, {"code": code}) as response:
@@ -125,7 +127,8 @@ def test_kernels_of_the_pool_go_on_with_their_runs_and_spares_wait_for_calls(
         events += events_until(response.iter_lines(), None)
     assert [event.data for event in events if event.event != "done"] == ["1", "2", "3"]
     assert [int(event.id.rpartition("-")[2]) for event in events] == [1, 2, 3, 4]
-    assert int(server.ask("GET", f"/_owt/runs/{run}/answer").text) in before
+    pid, size = server.ask("GET", f"/_owt/runs/{run}/answer").json()
+    assert (pid in before, size) == (True, 200_000)
     assert int(server.call("import os\nos.getpid()").text) in before
 
 

@@ -283,6 +283,13 @@ def test_a_large_body_whose_fields_are_in_the_call_stays_in_the_frontend() -> No
     assert call.request.body is body
 
 
+def test_a_large_body_travels_with_a_call_that_outlives_the_frontend() -> None:
+    call = Call(msgspec.structs.replace(REQUEST, body=b"x" * MIN_ATTACHMENT), code="x", body_parsed=True)
+    invoke = Invoke("r1", call, Keep(1000, 1000.5))
+    assert encode(invoke)[1] is call.request.body
+    assert message_decoder().feed(stream_of(invoke)) == [invoke]
+
+
 def test_a_small_body_travels_with_the_call() -> None:
     request = msgspec.structs.replace(REQUEST, body=b"x" * (MIN_ATTACHMENT - 1))
     call = Call(request, code="x", body_parsed=True)

@@ -22,7 +22,7 @@ from typing import Literal, Protocol
 
 from owt.wire.call import Call
 from owt.wire.chunk import OVERHEAD, Prompt
-from owt.wire.messages import INPUT_LOST, Input, InputEnd, KeptRun, is_body_input
+from owt.wire.messages import INPUT_LOST, Input, InputEnd, Keep, KeptRun, is_body_input
 
 
 class InputState(Enum):
@@ -96,11 +96,11 @@ class RunInput:
         self._requested: asyncio.Future[None] | None = None
 
     @classmethod
-    def of_call(cls, run: str, call: Call) -> RunInput:
+    def of_call(cls, run: str, call: Call, keep: Keep | None = None) -> RunInput:
         """Return the input of a run of this call, which begins with the body that the call was sent
         without, if there is one."""
         new = cls(run)
-        if is_body_input(call):
+        if is_body_input(call, keep):
             new._body = Input(run, call.request.body)
         return new
 

@@ -98,8 +98,7 @@ class Run(Struct, eq=False):
     come back. A detached run waits for no reader.
 
     When its last reader leaves, a run is cancelled: at once, or after `resume_window` seconds if it is
-    `resumable`: if its answer is a stream of events, or its client has chosen its id. Times are seconds since
-    1970.
+    `resumable`: if it answers with events, or its client has chosen its id. Times are seconds since 1970.
 
     `journal_limit` is in bytes; `budget` is what the run shares with others (by default nothing). With
     `outlives`, the kernel keeps the run for the next frontend if its answer can still be asked for then.
@@ -148,6 +147,7 @@ class Run(Struct, eq=False):
     _readers: list[Reader] = field(default_factory=list)
     _left_at: int = 0  # bytes that the furthest reader that has left had taken
     _keeper: RunKernel | None = None  # the kernel that keeps the output
+    _sent_keep: Keep | None = None  # sent with the call
     _kept_limit: int = 0  # bytes that it keeps at most
     _abandoned: asyncio.TimerHandle | None = None
 
@@ -200,15 +200,13 @@ class Run(Struct, eq=False):
         call, claim = self.call, self.claim
         if not (self.detached or self.resumable or call.sse_streams):
             return None
-        digest = None if claim is None else claim.digest or b""
-        user = call.request.user or self.user
+        digest, user = None if claim is None else claim.digest or b"", call.request.user or self.user
         return Keep(self.journal_limit, self.created_at, user, self.fingerprint, digest)
 
     def resume(self, kept: KeptRun) -> None:
         """Become a run that a kernel has from an earlier frontend, and whose output follows."""
-        self.journal = Journal.after(kept.dropped)
-        self._granted = self._left_at = kept.granted
-        self.known_end = kept.ended
+        self.journal, self._sent_keep = Journal.after(kept.dropped), kept.keep
+        self._granted, self._left_at, self.known_end = kept.granted, kept.granted, kept.ended
         if kept.keep is None:
             self.cancel_reason = "disconnected"
         else:
@@ -219,6 +217,12 @@ class Run(Struct, eq=False):
         if kept.received or facts.input_size or facts.scheme in ("ws", "wss"):
             self.input = RunInput.restore(kept)
             self.observe(self.input)
+
+    def note_sent(self, kernel: str, number: int) -> Keep | None:
+        """Record in which message to which kernel the call is sent; return what goes with it."""
+        self.sent_to, self.number, self._sent_keep = kernel, number, self.keep
+        self.note()
+        return self._sent_keep
 
     def forget(self) -> None:
         """Have the kernel keep the output no longer."""
@@ -237,9 +241,8 @@ class Run(Struct, eq=False):
     def take_back(self) -> None:
         """Record that the kernel has not begun the run, so that it waits in its session's queue again."""
         self.state = RunState.QUEUED
-        self.kernel = self.started_at = self._executor = self._keeper = None
+        self.kernel = self.started_at = self.sent_to = self._executor = self._keeper = None
         self._granted = self._kept_limit = self.number = 0
-        self.sent_to = None
         self.note()
 
     def note(self) -> None:
@@ -307,7 +310,7 @@ class Run(Struct, eq=False):
     def open_input(self) -> RunInput:
         """Return the input of the run, which is complete if it is a body that is here already."""
         if self.input is None:
-            self.input = RunInput.of_call(self.id, self.call)
+            self.input = RunInput.of_call(self.id, self.call, self._sent_keep)
             self.observe(self.input)
         return self.input
 

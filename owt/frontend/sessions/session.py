@@ -269,9 +269,8 @@ class Session:
             run.kernel_loss, self._loss = self._loss, None
             if run.call.caching is None:
                 run.feed((failures.loss_notice(run.kernel_loss),))
-        run.sent_to, run.number = kernel.id, kernel.newest_sent + 1
-        run.note()
-        kernel.invoke(run.id, run.call, run.keep, later=ahead)
+        keep = run.note_sent(kernel.id, kernel.newest_sent + 1)
+        kernel.invoke(run.id, run.call, keep, later=ahead)
         self._ahead[run.id] = run
 
     def _begin(self, run: Run, kernel: Kernel) -> None:

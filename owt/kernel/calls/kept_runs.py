@@ -83,8 +83,12 @@ class KeptRun:
     def describe(self, input: RunInput | None) -> messages.KeptRun:
         """Return what the next frontend has to know of the run with this input, if there is one yet."""
         received, ended = self.input_at_end if input is None else (input.received, input.ended)
+        call = self.call
+        if self.started is not None and call.request.body:
+            # It will not be sent again.
+            call = replace(call, request=replace(call.request, body=b""))
         return messages.KeptRun(
-            self.run, self.call, self.keep, self.started, self._journal.dropped, self.granted, received,
+            self.run, call, self.keep, self.started, self._journal.dropped, self.granted, received,
             self.ended_at, ended,
         )  # fmt: skip
 
