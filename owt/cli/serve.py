@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,6 +17,18 @@ from owt.errors import CannotListen, ConfigError
 from owt.frontend.config.settings import settings
 from owt.server import parent_watch
 from owt.server.startup import Startup, write_report
+
+
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Import in the block without garbage collections, each of which walks through all that is there."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -73,7 +87,8 @@ def serve(
             "owt call and the Python client work here"
         )
     # All that serves: a check is to notice what cannot be imported.
-    from owt.frontend import app, replacement
+    with _without_garbage_collection():
+        from owt.frontend import app, replacement
 
     if check:
         replacement.main()

@@ -84,7 +84,10 @@ def open_sockets(
         socket_file = (path, _identity(os.lstat(path)))
         return ListeningSockets([sock], url, Server.from_url(url), _socket_file=socket_file)
     try:
-        sockets = list(passed or kept) or bind_sockets(settings.port, settings.address)
+        sockets = list(passed or kept)
+        if not sockets:
+            # With --keep, connections wait while there is no server.
+            sockets = bind_sockets(settings.port, settings.address, backlog=socket.SOMAXCONN)
     except OSError as error:
         raise CannotListen(
             f"--port: cannot listen on {settings.address}:{settings.port}: "
