@@ -34,11 +34,18 @@ ECHO_1K = "1 KiB there and back by WebSocket, p50"
 ECHO_64K = "64 KiB messages there and back by WebSocket"
 ECHO_8 = "1 KiB there and back by 8 WebSockets at once, p99"
 NEIGHBOUR = "a neighbour's slowest health check beside a body of 100 MB"
+GAP = "restart: from the new server to the first answer of an old session"
+RELOAD = "SIGHUP: the slowest call while the server restarts itself"
+KEEP_WARM = "warm call with --keep, 1 client, p50"
+KEEP_CHUNKS = "1 KiB chunks from a generator, with --keep"
+KEEP_HOST = "memory of the process that keeps sessions (PSS)"
+KEEP_IDLE = "memory of one idle session with --keep (PSS)"
 
 MANY = 500
 WINDOW_MIB = 4
 
 BARE = "bare Tornado"
+WITHOUT_KEEP = "without --keep"
 GOALS = {
     WARM: Goal(2.5, against=BARE),
     WARM_8: Goal(0.6, at_most=False, against=BARE),
@@ -71,5 +78,11 @@ GOALS = {
     ECHO_64K: Goal(0.4, at_most=False, against=BARE),
     ECHO_8: Goal(10, "ms", of="figure"),
     NEIGHBOUR: Goal(50, "ms", of="figure"),
+    GAP: Goal(500, "ms", of="figure"),
+    RELOAD: Goal(500, "ms", of="figure"),
+    KEEP_WARM: Goal(1.05, against=WITHOUT_KEEP),
+    KEEP_CHUNKS: Goal(0.95, at_most=False, against=WITHOUT_KEEP),
+    KEEP_HOST: Goal(25, "MB", of="figure"),
+    KEEP_IDLE: Goal(14, "MB", of="figure"),
     SPEECH: Goal(5, "ms", of="difference", against="the model alone"),
 }

@@ -16,6 +16,7 @@ from pathlib import Path
 import bodies
 import calls
 import idle
+import keeping
 import memory
 import peers
 import plot
@@ -39,6 +40,7 @@ MEASUREMENTS = (
     *streams.MEASUREMENTS,
     *starts.MEASUREMENTS,
     *idle.MEASUREMENTS,
+    *keeping.MEASUREMENTS,
     *memory.MEASUREMENTS,
     *speech.MEASUREMENTS,
 )

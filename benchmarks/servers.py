@@ -103,6 +103,8 @@ def _process(command: Sequence[str], stdout: int) -> Iterator[tuple[subprocess.P
     else:
         # Another interpreter, which must not import the packages of this one.
         environment.pop("PYTHONPATH", None)
+    # An installed package is compiled.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=stdout, stderr=errors, env=environment)
         try:

@@ -49,6 +49,16 @@ PROMISED = [row for part in run.MEASUREMENTS for row in part.rows]
                 goals.NEIGHBOUR: "at most 50 ms",
             },
         ),
+        ("a restart", {goals.GAP: "at most 500 ms", goals.RELOAD: "at most 500 ms"}),
+        (
+            "the price of keeping sessions",
+            {
+                goals.KEEP_WARM: "at most 1.05 times without --keep",
+                goals.KEEP_CHUNKS: "at least 0.95 times without --keep",
+                goals.KEEP_HOST: "at most 25 MB",
+                goals.KEEP_IDLE: "at most 14 MB",
+            },
+        ),
         ("speech", {goals.SPEECH: "at most the model alone + 5 ms"}),
     ],
 )
