@@ -42,13 +42,14 @@ DOCS := .venv-docs
 NEWEST := .venv-newest
 BOUNDED := ipykernel ipython jupyter_client jupyter_server tornado
 
-.PHONY: help serve test test-newest soak test-browser test-models test-bark test-libraries test-openapi test-pythons lint docs man picture bench bench-memory bench-kernel clean
+.PHONY: help serve test test-newest soak storm test-browser test-models test-bark test-libraries test-openapi test-pythons lint docs man picture bench bench-memory bench-kernel clean
 
 help:
 	@echo 'make serve        start the server, with a voice, and print commands to try'
 	@echo 'make test         run all tests except the other targets of tests'
 	@echo 'make test-newest  run them with the newest releases, also beyond the upper bounds'
 	@echo 'make soak         run many clients while kernels die, for 3 minutes; ARGS=--help'
+	@echo 'make storm        kill the server 100 times while clients call; ARGS=--help'
 	@echo 'make test-browser run the tests that need Chromium and its driver'
 	@echo 'make test-models  run the tests of models and of the examples with models'
 	@echo 'make test-libraries test tables, arrays and charts of libraries, such as polars, jax and plotly'
@@ -77,6 +78,9 @@ test-newest: $(NEWEST)/made
 
 soak: $(VENV)/installed-dev
 	$(BIN)/python tests/soak.py $(ARGS)
+
+storm: $(VENV)/installed-dev
+	$(BIN)/python tests/storm.py $(ARGS)
 
 test-browser: $(VENV)/installed-dev
 	$(BIN)/python -m pytest tests/browser $(ARGS)
