@@ -10,6 +10,7 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,10 +50,14 @@ class HeldDescriptors:
 
 
 class AdoptedProcess:
-    """A template that another process has started: the part of `subprocess.Popen` that its client needs."""
+    """A template that another process has started: the part of `subprocess.Popen` that its client needs.
+
+    Several threads may wait at once.
+    """
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
+        self._lock = threading.Lock()
         self.returncode: int | None = None
         self._pidfd = os.pidfd_open(pid)
 
@@ -69,9 +74,11 @@ class AdoptedProcess:
             poll.register(self._pidfd, select.POLLIN)
             if not poll.poll(None if timeout is None else timeout * 1000):
                 raise subprocess.TimeoutExpired("owt-template", timeout or 0)
-            self.returncode = 0
-            os.close(self._pidfd)
-        return self.returncode
+            with self._lock:
+                if self.returncode is None:
+                    self.returncode = 0
+                    os.close(self._pidfd)
+        return 0
 
     def send_signal(self, number: int) -> None:
         """Send a signal, unless the process is gone."""

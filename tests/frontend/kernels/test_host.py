@@ -8,12 +8,14 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from owt.errors import ConfigError
 from owt.frontend.kernels.host import AdoptedProcess, Host
+from owt.testing import wait_until
 from owt.wire.framing import encode_frame
 from owt.wire.messages import Ping
 from owt.wire.template import HOST_PROTOCOL, Adopted, Exited, Held, Ready
@@ -128,3 +130,13 @@ def test_an_environment_that_must_not_be_read_is_an_error_with_its_cause() -> No
         host = Host("", channel, pid=0, ready=Ready(True, ()))
         with pytest.raises(ConfigError, match=r"--keep: cannot read the environment .* PrivateUsers="):
             host.environment()
+
+
+def test_several_threads_wait_for_the_same_process() -> None:
+    with subprocess.Popen(["sleep", "600"]) as child, ThreadPoolExecutor(8) as threads:
+        process = AdoptedProcess(child.pid)
+        waits = [threads.submit(process.wait) for _ in range(8)]
+        wait_until(lambda: all(wait.running() for wait in waits))
+        process.kill()
+        assert {wait.result() for wait in waits} == {0}
+        assert process.poll() == 0
