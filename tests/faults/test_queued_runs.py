@@ -149,7 +149,7 @@ ECHO = "def run():\n    for message in request.messages: yield message\n    yiel
 
 
 def test_a_dialogue_goes_on_in_both_directions(server: LiveServer, session: str) -> None:
-    sent = [f"{part}-{n}" for part in range(3) for n in range(40)]
+    sent = [f"{part}-{n}" for part in range(2) for n in range(40)]
     with Client(server.url, session=session) as client, client.duplex(ECHO) as stream:
         values = iter(stream)
         received = []
