@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -47,17 +48,20 @@ TEMPLATE = ("preload", "preload_threads", "fork")
 
 class Launch(Struct, frozen=True):
     """Options of the command line, by field name of `Settings`, and the variables with secrets, which are not
-    in the environment any more. `parent` is the descriptor that `--watch-parent` watches, or None."""
+    in the environment any more. `parent` is the descriptor that `--watch-parent` watches, or None. `nohup`
+    says that the server goes on when its terminal is gone: SIGHUP was ignored at its start."""
 
     options: dict[str, Any] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     parent: int | None = None
+    nohup: bool = False
 
     @classmethod
     def of(cls, options: Mapping[str, Any], environ: Mapping[str, str], parent: int | None = None) -> Self:
         """Return the launch of a server with these options in this environment."""
         variables = [row.variable for row in settings() if row.secret]
-        return cls(dict(options), {name: environ[name] for name in variables if name in environ}, parent)
+        secrets = {name: environ[name] for name in variables if name in environ}
+        return cls(dict(options), secrets, parent, signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)
 
     def changed(self, options: Mapping[str, Any]) -> Launch:
         """Return the launch with these options in place of those of the same names."""

@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import select
 import signal
 import socket
 import sys
@@ -99,11 +100,13 @@ class Orders:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             if probe.connect_ex(self._path) == 0:
                 raise ConfigError("another owt restart is under way; try again when it has ended")
-        # Of one that was killed.
-        Path(self._path).unlink(missing_ok=True)
-        self._listener.bind(self._path)
+        try:
+            # Of one that was killed.
+            Path(self._path).unlink(missing_ok=True)
+            self._listener.bind(self._path)
+        except OSError as error:
+            raise ConfigError(f"cannot listen at {self._path} for the server's answer: {error}") from None
         self._listener.listen()
-        self._listener.settimeout(ANSWER_TIMEOUT)
 
     def __enter__(self) -> Self:
         return self
@@ -117,16 +120,24 @@ class Orders:
 
         Raises `OwtError` if it does not answer.
         """
-        os.kill(pid, signal.SIGHUP)
+        ended = OwtError(f"the server (process {pid}) has ended meanwhile; its log says why")
         try:
-            server, _ = self._listener.accept()
-        except TimeoutError:
-            raise OwtError(f"the server (process {pid}) does not answer; its log may say why") from None
+            process = os.pidfd_open(pid)
+            signal.pidfd_send_signal(process, signal.SIGHUP)
+        except ProcessLookupError:
+            raise ended from None
+        poll = select.poll()
+        for source in (self._listener, process):
+            poll.register(source, select.POLLIN)
+        ready = dict(poll.poll(ANSWER_TIMEOUT * 1000))
+        os.close(process)
+        if self._listener.fileno() not in ready:
+            raise ended if ready else OwtError(f"the server (process {pid}) does not answer; see its log")
+        server, _ = self._listener.accept()
         with server, server.makefile("rb") as answers:
-            server.settimeout(None)
             server.sendall(msgspec.json.encode(order) + b"\n")
             if not (answer := answers.readline()):
-                raise OwtError(f"the server (process {pid}) has ended meanwhile; its log says why")
+                raise ended
             return msgspec.json.decode(answer, type=Outcome)
 
 
@@ -155,13 +166,12 @@ class Restart:
         self._task: asyncio.Task[None] | None = None
         self._requested = False
         self._has_terminal = _has_terminal()
-        self._ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
     def request(self) -> None:
         """Begin a restart, on SIGHUP; after the end of the terminal, end as without a handler."""
         if self._has_terminal and not _has_terminal():
             self._has_terminal = False
-            if not self._ignored:
+            if self._launch is None or not self._launch.nohup:
                 signal.signal(signal.SIGHUP, signal.SIG_DFL)
                 signal.raise_signal(signal.SIGHUP)
         elif self._directory is None or self._launch is None:
@@ -208,6 +218,7 @@ class Restart:
             log.exception("no restart. The server goes on as it was")
             _notify_refusal(problem)
         finally:
+            self._listener.announce_end(False)
             self._listener.resume()
             if client is not None:
                 with client:
@@ -314,8 +325,6 @@ class Restart:
             number = handover.save()
             if self._requested:
                 signal.raise_signal(signal.SIGHUP)
-            if self._ignored:
-                signal.signal(signal.SIGHUP, signal.SIG_IGN)
             # The options, which the handover has, make room for the title of the process.
             words = without_secrets(handover.launch.words())[2:]
             os.execv(sys.executable, [*command(), HANDOVER_OPTION, str(number), *words])
@@ -325,7 +334,6 @@ class Restart:
                 os.close(number)
             handover.inherit(False)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            self._listener.announce_end(False)
             self._listener.adopt([(socket.socket(fileno=fd), data) for fd, data in handover.idle], ())
 
 

@@ -78,6 +78,9 @@ class AdoptedProcess:
                 if self.returncode is None:
                     self.returncode = 0
                     os.close(self._pidfd)
+                    with contextlib.suppress(ChildProcessError):
+                        # This process has started it before it executed its present program.
+                        os.waitpid(self.pid, os.WNOHANG)
         return 0
 
     def send_signal(self, number: int) -> None:
