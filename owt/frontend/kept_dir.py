@@ -38,7 +38,7 @@ FRONTEND_LOCK = "frontend.lock"
 SESSIONS = "sessions"
 """Folder with the records of sessions and of calls."""
 
-RECORDS = (".json", ".log", ".run")
+RECORDS = (".json", ".log", ".run", ".jupyter")
 """Ends of the names of records that count also when the kernels have ended: of sessions, and of calls."""
 
 TAKEOVER_TIMEOUT = 1.0

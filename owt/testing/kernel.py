@@ -234,6 +234,7 @@ class ScriptedKernels:
         self.on_start: Callable[[ScriptedKernel], object] = lambda kernel: None
         self.failures: dict[str, Failure] = {}
         self.preparing = False
+        self.host = None
         self.preload_problems: tuple[str, ...] = ()
         self.counters = Counters()
         self.recovery = Recovery()

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from channels_client import ROOT, ChannelsClient, state
 
 from owt.cli.main import main as owt
 from owt.errors import ConfigError
@@ -136,16 +138,47 @@ def test_a_served_notebook_runs_again_from_its_first_changed_cell_on(server, fol
     assert ran() == [*before, "second"]
 
 
-def test_kernels_have_the_same_ids_for_jupyter_clients(server, session):
-    def ids():
-        document = server.ask("GET", "/_owt/jupyter/api/kernels").json()
-        return {kernel["session"]: kernel["id"] for kernel in document}
+def test_jupyter_clients_find_their_kernels_and_the_rest_of_a_running_cell(server, session, tmp_path):
+    def documents():
+        kernels = server.ask("GET", f"{ROOT}/api/kernels").json()
+        notebooks = server.ask("GET", f"{ROOT}/api/sessions").json()
+        ids = {kernel["session"]: kernel["id"] for kernel in kernels}
+        return ids, {note["id"]: (note["path"], note["kernel"]["id"]) for note in notebooks}
+
+    def start(page, **fields):
+        answer = server.ask("POST", f"{ROOT}/api/{page}", json=fields)
+        assert answer.status_code == 201
+        return answer.json()
 
     server.call("1", session=session)
-    before = ids()
-    assert session in before
-    restart(server)
-    assert ids() == before
+    chosen = str(uuid.uuid4())
+    assert start("kernels", kernel_id=chosen, path=f"{session}-chosen.ipynb")["id"] == chosen
+    attached = start("kernels", name=f"owt-session.{session}")["id"]
+    note = start("sessions", path=f"{session}-n.ipynb", name="n", type="notebook", kernel={"id": chosen})
+    gate = Gate(tmp_path)
+    with ChannelsClient(server, chosen, session="client") as client:
+        cell = client.execute(f"print('begun', flush=True)\n{gate.wait}\nprint('rest')\n6 * 7")
+        gate.reached()
+        before = documents()
+        kill(server)
+    server.start()
+    assert documents() == before
+    assert attached in before[0].values()
+    assert before[1][note["id"]] == (f"{session}-n.ipynb", chosen)
+    with ChannelsClient(server, chosen, session="client") as client:
+        client.until(lambda message: state(message) == "busy")
+        gate.open()
+        kinds = set()
+
+        def note_kind(message):
+            if message["parent_header"].get("msg_id") == cell:
+                kinds.add(message["msg_type"])
+            return kinds >= {"stream", "execute_result", "execute_reply", "status"}
+
+        client.until(note_kind)
+        assert client.run("print(_)") == "42\n"
+    for name in (session, *(name for name in before[0] if name.startswith(f"{session}-"))):
+        server.ask("DELETE", f"/_owt/sessions/{name}")
 
 
 def test_a_connection_that_is_made_between_two_frontends_is_answered(server, session):
@@ -198,10 +231,17 @@ def test_a_template_that_is_killed_is_replaced_and_keeps_the_sessions(server, se
     server.call("x = 41", session=session)
     mark = mark_of(server)
     first = host_of(mark)
+    restarts = server.ask("GET", "/_owt/health").json()["kept"]["host_restarts"]
     os.kill(first, signal.SIGKILL)
-    wait_until(lambda: host_of(mark) not in (None, first))
+    server.wait_for_log("the template process ended .* keeps the sessions, whose kernels live on")
+    health = server.ask("GET", "/_owt/health").json()["kept"]
+    assert health["host_restarts"] == restarts + 1
+    assert health["host"] not in (None, first)
     server.call("y = 1", session=f"{session}-2")
-    restart(server)
+    kill(server)
+    # A process that is stopped goes on when the next server comes.
+    os.kill(health["host"], signal.SIGSTOP)
+    server.start()
     assert server.call("x", session=session).text == "41"
     assert server.call("y", session=f"{session}-2").text == "1"
     # No process knows the exit status of a kernel whose parent is gone.

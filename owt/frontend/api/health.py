@@ -92,12 +92,16 @@ class HealthHandler(PageHandler):
 def _kept(service: Service) -> dict[str, object] | None:
     """Return what is known about a server whose sessions outlive its process (--keep), or None."""
     history, records = service.history, service.sessions.records
-    if history is None or records is None:
+    host = service.sessions.kernels.host
+    if history is None or records is None or host is None:
         return None
+    problem = "no process keeps the sessions any more: none could be started" if host.is_gone else None
     return {
         "seconds": service.settings.keep,
         "since": timestamp(history.started),
         "restarts": history.restarts,
         "kept_seconds": history.kept_seconds,
-        "problem": records.problem or (service.run_records and service.run_records.problem),
+        "host": host.pid,
+        "host_restarts": host.restarts,
+        "problem": problem or records.problem or (service.run_records and service.run_records.problem),
     }

@@ -6,9 +6,9 @@ Not to be confused with owt's sessions, which are the kernels here.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from tornado.web import HTTPError
 
 from owt.errors import BadRequest, Busy
@@ -20,8 +20,7 @@ MAX_FIELD = 4096
 """Characters of a session's path, name or type."""
 
 
-@dataclass
-class JupyterSession:
+class JupyterSession(Struct):
     """A notebook or console."""
 
     id: str
@@ -29,6 +28,12 @@ class JupyterSession:
     path: str
     name: str
     type: str
+
+
+class JupyterSessionRecords(Struct):
+    """Records of all sessions for the next frontend."""
+
+    sessions: list[JupyterSession]
 
 
 class JupyterSessions:
@@ -40,7 +45,9 @@ class JupyterSessions:
 
     def __init__(self, kernels: SessionKernels) -> None:
         self._kernels = kernels
-        self._known: dict[str, JupyterSession] = {}
+        records = kernels.records
+        recorded = None if records is None else records.read_gateway("notebooks", JupyterSessionRecords)
+        self._known = {} if recorded is None else {session.id: session for session in recorded.sessions}
 
     def list_sessions(self) -> list[dict[str, Any]]:
         """Return the models of all sessions."""
@@ -71,6 +78,7 @@ class JupyterSessions:
             kernel_id = await self._kernels.start_kernel(kernel_name, name or path, kernel_id)
         session = JupyterSession(str(uuid.uuid4()), kernel_id, path or "", name or "", type or "")
         self._known[session.id] = session
+        self._record()
         return self._model(session)
 
     async def start_kernel_for_session(self, session_id: str, **options: Any) -> str:
@@ -86,12 +94,19 @@ class JupyterSessions:
         self._known[session.id] = session
         for field, value in changes.items():
             setattr(session, field, value)
+        self._record()
 
     async def delete_session(self, session_id: str) -> None:
         """End a session and shut down its kernel."""
         session = self._find(session_id)
         self._known.pop(session.id, None)
+        self._record()
         await self._kernels.shutdown_kernel(session.kernel_id)
+
+    def _record(self) -> None:
+        """Record all sessions for the next frontend."""
+        if (records := self._kernels.records) is not None:
+            records.write_gateway("notebooks", JupyterSessionRecords(list(self._known.values())))
 
     def _all(self) -> list[JupyterSession]:
         known = [session for session in self._known.values() if session.kernel_id in self._kernels]

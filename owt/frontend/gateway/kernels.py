@@ -12,6 +12,7 @@ from typing import Any
 import zmq
 from jupyter_client.connect import ConnectionFileMixin
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME
+from msgspec import Struct
 from tornado.web import HTTPError
 from traitlets import Instance
 from traitlets.config import Configurable
@@ -41,6 +42,22 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 
 MAX_VARIABLES = 64 * 1024
 """Characters of the environment that a client gives a kernel."""
+
+
+class KernelRecord(Struct):
+    """Ids of a session's kernels for the next frontend: of its own one, and of the attached one with the
+    number of its starts. `created` is the session's."""
+
+    created: float
+    own: str
+    attached: str
+    starts: int = 0
+
+
+class KernelRecords(Struct):
+    """Records of all kernels by the names of their sessions."""
+
+    sessions: dict[str, KernelRecord] = {}
 
 
 class _Connector(ConnectionFileMixin):
@@ -122,6 +139,10 @@ class SessionKernels:
         self._context.max_sockets = max(1023, min(max_sockets, self._context.get(zmq.SOCKET_LIMIT)))
         self._context.rcvhwm = MAX_RECEIVED
         self._kernels: dict[Session, tuple[JupyterKernel, JupyterKernel]] = {}
+        self.records = service.sessions.records
+        recorded = None if self.records is None else self.records.read_gateway("kernels", KernelRecords)
+        # Of an earlier frontend, as long as their sessions have not been looked at.
+        self._recorded = {} if recorded is None else recorded.sessions
         self._connections: dict[tuple[str, str], ChannelsConnection] = {}
         self._left: dict[tuple[str, str], LeftCells] = {}
 
@@ -167,27 +188,39 @@ class SessionKernels:
         named = set(self._service.sessions.named.values())
         for ended in self._kernels.keys() - named:
             del self._kernels[ended]
-        for session in named - self._kernels.keys():
-            self._add(session, self._id(session, "own"))
+        if new := named - self._kernels.keys():
+            for session in new:
+                self._add(session)
+            self._record()
         return self._kernels
 
-    def _id(self, session: Session, kind: str) -> str:
-        """Return an id of a kernel: the same one for each frontend that has the session."""
-        if (history := self._service.history) is None:
-            return str(uuid.uuid4())
-        facts = f"{history.started}/{session.name}/{session.created}/{kind}"
-        return str(uuid.uuid5(uuid.NAMESPACE_URL, facts))
+    def _add(self, session: Session, id: str | None = None) -> tuple[JupyterKernel, JupyterKernel]:
+        """Return the kernels of a session, with this id or that of an earlier frontend."""
+        record = self._recorded.pop(str(session.name), None)
+        if record is None or record.created != session.created:
+            record = KernelRecord(session.created, id or str(uuid.uuid4()), str(uuid.uuid4()))
 
-    def _add(self, session: Session, id: str) -> tuple[JupyterKernel, JupyterKernel]:
         def kernel(id: str, spec: str, attached: bool) -> JupyterKernel:
             return JupyterKernel(session, id, spec, attached=attached, context=self._context, kernels=self)
 
         pair = (
-            kernel(id, session.spec, False),
-            kernel(self._id(session, "attached"), f"{SPEC_PREFIX}{session.name}", True),
+            kernel(record.own, session.spec, False),
+            kernel(record.attached, f"{SPEC_PREFIX}{session.name}", True),
         )
+        pair[1].starts = record.starts
         self._kernels[session] = pair
         return pair
+
+    def _record(self) -> None:
+        """Record all ids for the next frontend."""
+        if self.records is not None:
+            records = {
+                str(session.name): KernelRecord(
+                    session.created, own.kernel_id, attached.kernel_id, attached.starts
+                )
+                for session, (own, attached) in self._kernels.items()
+            }
+            self.records.write_gateway("kernels", KernelRecords({**self._recorded, **records}))
 
     # Lifecycle ----------------------------------------------------------------------------------------
 
@@ -215,6 +248,7 @@ class SessionKernels:
             _, kernel = self._pairs()[session]
             await session.started()
             kernel.starts += 1
+            self._record()
             return kernel.kernel_id
         if kernel_id is not None:
             if not _ID.fullmatch(kernel_id) or len(kernel_id) > 64:
@@ -224,7 +258,8 @@ class SessionKernels:
         if kernel_name == "python":
             kernel_name = NATIVE_KERNEL_NAME
         session = sessions.create(self._free_name(path), kernel_name, env=_kernel_variables(env or {}))
-        kernel, _ = self._add(session, kernel_id or self._id(session, "own"))
+        kernel, _ = self._add(session, kernel_id)
+        self._record()
         await session.started()
         return kernel.kernel_id
 
@@ -233,6 +268,7 @@ class SessionKernels:
         kernel = self.get_kernel(kernel_id)
         if kernel.attached:
             kernel.starts = max(0, kernel.starts - 1)
+            self._record()
         else:
             await self._service.sessions.delete(str(kernel.owt_session.name))
 

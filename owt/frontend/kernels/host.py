@@ -29,7 +29,7 @@ from owt.wire.template import (
     template_decoder,
 )
 
-ANSWER_TIMEOUT = 30.0
+ANSWER_TIMEOUT = 15.0
 """Seconds that a template may take to answer; it may still be importing modules."""
 
 MAX_DESCRIPTORS = 253

@@ -27,6 +27,7 @@ from owt.frontend.kernels.exit import ExitKind
 from owt.frontend.kernels.fork import OwtKernelManager
 from owt.frontend.kernels.kernel import Kernel, KernelOwner, KernelState
 from owt.frontend.kernels.recovery import Recovery
+from owt.frontend.kernels.template import TemplateProcess
 from owt.frontend.kernels.templates import KeptKernel, Templates
 from owt.wire.messages import CONNECTIONS_VARIABLE, PRELOAD_VARIABLE, Welcome
 from owt.wire.template import KERNEL_MARK
@@ -104,6 +105,11 @@ class Kernels:
     def preload_problems(self) -> tuple[str, ...]:
         """Problems of the modules that the template should have imported."""
         return () if self._templates is None else self._templates.problems
+
+    @property
+    def host(self) -> TemplateProcess | None:
+        """Return the process that starts kernels, and keeps them with `--keep`."""
+        return None if self._templates is None else self._templates.main
 
     def current(self) -> list[Kernel]:
         """Return the kernels that have not ended."""
@@ -215,6 +221,7 @@ class Kernels:
         kernel.mark = kept.mark
         try:
             kernel.manager.load_connection_file()
+            kernel.key = kernel.manager.session.key
         except (OSError, ValueError) as error:
             log.warning("Jupyter clients cannot connect to the kernel %s any more: %s", id, error)
         kernel.manager.main_template = self._templates.main

@@ -109,6 +109,8 @@ class TemplateProcess:
             if keeping.lock is not None:
                 self._command += ["--lock", str(keeping.lock)]
         self.problems: tuple[str, ...] = ()
+        # Number of processes that have taken the place of one that died.
+        self.restarts = 0
         self.env = {**env, KERNEL_MARK: NO_KERNEL}
         self._ids = itertools.count(1)
         self._failures = 0
@@ -172,6 +174,11 @@ class TemplateProcess:
         if self._ready is None:
             return False
         return await asyncio.shield(self._ready)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, or None if there is no process."""
+        return None if self._process is None or self.is_gone else self._process.pid
 
     @property
     def preparing(self) -> bool:
@@ -419,14 +426,19 @@ class TemplateProcess:
         if self._closing:
             return
         code = self._process.returncode
+        how = "how is not known" if isinstance(self._process, AdoptedProcess) else f"exit code {code}"
         self._failures += 1
         # A template that ended by itself while it imported would do so again.
         if self._failures < MAX_FAILURES and (was_ready or code is None or code < 0):
-            log.warning("the template process ended (exit code %s); another one starts", code)
+            self.restarts += 1
+            sessions = "" if self.keeping is None else ", and keeps the sessions, whose kernels live on"
+            log.warning("the template process ended (%s); another one starts%s", how, sessions)
             self.start()
         else:
             ending = "kernels start without it and its modules"
-            log.warning("the template process ended (exit code %s); %s", code, ending)
+            if self.keeping is not None:
+                ending += ", and no session outlives this server any more"
+            log.warning("the template process ended (%s); %s", how, ending)
 
 
 def _close_all(descriptors: Sequence[int]) -> None:

@@ -134,10 +134,15 @@ class Records:
 
     def read_notebook(self, session: str, kind: type[_Record]) -> _Record | None:
         """Return the record of the notebook that ran in a session, or None."""
-        try:
-            return msgspec.json.decode(self._notebook_path(session).read_bytes(), type=kind)
-        except (OSError, msgspec.MsgspecError):
-            return None
+        return _read(self._notebook_path(session), kind)
+
+    def write_gateway(self, part: str, record: Struct) -> None:
+        """Record a part of what the gateway has told Jupyter's clients."""
+        self._write(self._gateway_path(part), part, record)
+
+    def read_gateway(self, part: str, kind: type[_Record]) -> _Record | None:
+        """Return a part of what the gateway had told Jupyter's clients, or None."""
+        return _read(self._gateway_path(part), kind)
 
     def _write(self, path: Path, session: str, record: Struct) -> None:
         new = path.with_suffix(".new")
@@ -159,8 +164,18 @@ class Records:
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.json"
 
+    def _gateway_path(self, part: str) -> Path:
+        return self._folder / f"{part}.jupyter"
+
     def _notebook_path(self, name: str) -> Path:
         return self._folder / f"{name}.notebook"
+
+
+def _read(path: Path, kind: type[_Record]) -> _Record | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 class _Follower:

@@ -29,6 +29,7 @@ class StubKernels:
     """Kernels whose ids are `id-NAME`."""
 
     def __init__(self, *names: str) -> None:
+        self.records = None
         self.all = {f"id-{name}": StubKernel(name) for name in names}
         self.ended: list[str] = []
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from owt.errors import ConfigError
+from owt.frontend.kernels import host
 from owt.frontend.kernels.host import AdoptedProcess, Host
 from owt.testing import wait_until
 from owt.wire.framing import encode_frame
@@ -140,3 +141,15 @@ def test_several_threads_wait_for_the_same_process() -> None:
         process.kill()
         assert {wait.result() for wait in waits} == {0}
         assert process.poll() == 0
+
+
+def test_a_template_that_does_not_answer_is_an_error_within_20_s(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert host.ANSWER_TIMEOUT <= 20
+    monkeypatch.setattr(host, "ANSWER_TIMEOUT", 0.05)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        with pytest.raises(ConfigError, match=rf"does not answer at {path}: timed out"):
+            Host.find(path)
