@@ -16,9 +16,9 @@ from owt.frontend.http.messages import Messages
 from owt.frontend.http.responses import Plain
 from owt.frontend.logs import OutputLog
 from owt.frontend.problems import Headers, Problem, WholeResponse
-from owt.frontend.runs.resuming import EventId, lost_event
+from owt.frontend.runs.resuming import EventId, is_stream, lost_event
 from owt.frontend.runs.runs import Reader, Run
-from owt.wire.chunk import Chunk, Data, Prompt
+from owt.wire.chunk import Chunk
 from owt.wire.journal import ChunksLost
 
 log = logging.getLogger("owt.calls")
@@ -157,7 +157,7 @@ class Delivery:
             self.stop()
             unshared.instead()
             return
-        if self._events is not None and self._is_stream(chunks):
+        if self._events is not None and not self._writer.begun and is_stream(chunks):
             self._start_events()
             return
         if self._output_log is not None:
@@ -185,12 +185,6 @@ class Delivery:
         header = ("Owt-Restarted", f"the kernel {line}")
         if header not in self._renderer.headers:
             self._renderer.headers.append(header)
-
-    def _is_stream(self, chunks: list[Chunk]) -> bool:
-        """Return True if the answer begins in these chunks, and is a stream, or the adaptor asks."""
-        first = next((chunk for chunk in chunks if isinstance(chunk, Data | Prompt)), None)
-        is_stream = isinstance(first, Prompt) or (first is not None and not first.result)
-        return is_stream and not self._writer.begun
 
     def _start_events(self) -> None:
         """Answer with events, from the beginning of the run."""

@@ -7,6 +7,7 @@ HTML standard, section 9.2.3). It must then get the events that follow, and must
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from owt.errors import BadRequest
@@ -15,7 +16,7 @@ from owt.frontend.runs.claims import Claim
 from owt.frontend.runs.runs import Reader, Run
 from owt.wire import sse
 from owt.wire.call import Call
-from owt.wire.chunk import Chunk, Data
+from owt.wire.chunk import Chunk, Data, Prompt
 from owt.wire.journal import ChunksLost
 from owt.wire.names import RUN_ID
 
@@ -75,6 +76,20 @@ def check_same_run(claim: Claim, last: EventId) -> None:
     """Raise `BadRequest` if a request names one run by `Owt-Run` and another by its last event."""
     if last.run != claim.id:
         raise BadRequest("Last-Event-ID", f"belongs to another run than Owt-Run, {claim.id}", last.run)
+
+
+def is_stream(chunks: Iterable[Chunk]) -> bool:
+    """Return True if the answer that begins in these chunks is a stream, or the adaptor asks."""
+    first = next((chunk for chunk in chunks if isinstance(chunk, Data | Prompt)), None)
+    return isinstance(first, Prompt) or (first is not None and not first.result)
+
+
+def expect_reader(run: Run) -> None:
+    """Cancel a run of an earlier frontend if it needs a client and none comes back in time."""
+    if run.call.sse_streams and (is_stream(run.journal.chunks) or not run.journal.complete):
+        # It was answered with events.
+        run.resumable = True
+    run.wait_for_reader()
 
 
 def resume(run: Run, after: int) -> Resumed | Literal["over", "lost"]:

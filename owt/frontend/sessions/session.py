@@ -17,6 +17,7 @@ from owt.errors import Busy, KernelDied, KernelKilled, OwtError
 from owt.frontend.kernels.exit import Exit, ExitKind
 from owt.frontend.kernels.kernel import Kernel, RunMessage
 from owt.frontend.kernels.kernels import Kernels
+from owt.frontend.runs.resuming import expect_reader
 from owt.frontend.runs.runs import CancelReason, Run
 from owt.frontend.sessions import failures, waiting
 from owt.frontend.sessions.deadlines import NO_CALL, STUCK, Deadlines, Limits
@@ -414,7 +415,7 @@ class Session:
         for run in runs:
             run.enqueue(self)
             self.queue.append(run)
-            asyncio.get_running_loop().call_later(RECONNECT, run.wait_for_reader)
+            asyncio.get_running_loop().call_later(RECONNECT, expect_reader, run)
             if self.kernel is not None and run.sent_to == self.kernel.id:
                 self._ahead[run.id] = run
             elif run.sent_to is not None or run.is_outline:
@@ -436,7 +437,7 @@ class Session:
                 others.remove(run)
             else:
                 run.enqueue(self)
-                asyncio.get_running_loop().call_later(RECONNECT, run.wait_for_reader)
+                asyncio.get_running_loop().call_later(RECONNECT, expect_reader, run)
             self.queue.append(run)
             self._ahead[run.id] = run
             if kept.started is not None:

@@ -13,6 +13,7 @@ from owt.frontend.kernels.exit import Exit, ExitKind
 from owt.frontend.kernels.kernel import Kernel, RunMessage
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.problems import failed
+from owt.frontend.runs.resuming import expect_reader
 from owt.frontend.runs.runs import Run
 from owt.frontend.sessions.deadlines import Limits
 from owt.frontend.sessions.events import SessionOwner
@@ -224,7 +225,7 @@ class Sessions(SessionOwner):
                 self.submit(run)
             except OwtError as error:
                 run.fail(failed(error))
-            asyncio.get_running_loop().call_later(RECONNECT, run.wait_for_reader)
+            asyncio.get_running_loop().call_later(RECONNECT, expect_reader, run)
 
     def spec_of(self, call: Call) -> str:
         """Return the kernelspec that a call names, or else that of its session."""

@@ -9,13 +9,13 @@ import pytest
 
 from owt.errors import RunTaken
 from owt.frontend.runs.claims import Claim
-from owt.frontend.runs.resuming import Resumed, resume
+from owt.frontend.runs.resuming import Resumed, expect_reader, resume
 from owt.frontend.runs.runs import Run, RunState
 from owt.frontend.runs.table import Runs
 from owt.testing import async_test
 from owt.testing.kernel import ScriptedKernel, new_call
 from owt.wire.call import Call, RequestFacts, Target
-from owt.wire.chunk import Chunk, Data, Done, Head, Prompt, size
+from owt.wire.chunk import Chunk, Data, Done, Head, Prompt, Stdout, size
 from owt.wire.journal import DroppedChunks, Journal
 from owt.wire.messages import Input, Keep, KeptRun
 
@@ -217,6 +217,28 @@ async def test_the_resume_window_of_a_restored_run_begins_when_its_reader_left()
     async with asyncio.timeout(20):
         await queue.cancel_received.wait()
     assert queue.cancelled == ["disconnected"]
+
+
+@async_test
+@pytest.mark.parametrize(
+    ("chunks", "is_cancelled"),
+    [
+        ([], True),
+        ([HEAD, Data(b"1", "text", result=True)], True),
+        ([Stdout("text"), HEAD, Data(b"1", "text")], False),
+        ([Prompt("name? ")], False),
+    ],
+)
+async def test_a_restored_run_waits_for_its_client_if_that_got_events(
+    chunks: list[Chunk], is_cancelled: bool
+) -> None:
+    run, _ = restored(KeptRun("a", new_call(sse_streams=True), KEEP, 1001.0))
+    queue = Owner()
+    run.enqueue(queue)
+    run.feed(chunks)
+    expect_reader(run)
+    assert queue.cancelled == (["disconnected"] if is_cancelled else [])
+    run.feed([DONE])
 
 
 @async_test
