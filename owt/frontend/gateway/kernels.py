@@ -191,6 +191,8 @@ class SessionKernels:
         if new := named - self._kernels.keys():
             for session in new:
                 self._add(session)
+            # Those that are left have ended.
+            self._recorded.clear()
             self._record()
         return self._kernels
 

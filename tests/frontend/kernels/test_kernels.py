@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import resource
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
 from unittest.mock import Mock
@@ -20,12 +22,14 @@ from owt.testing import async_test
 from owt.wire.messages import Welcome
 
 
-def kernels_in(folder: str, descriptors: Descriptors) -> Kernels:
+def kernels_in(
+    folder: str, descriptors: Descriptors, env: dict[str, str] | None = None, memory: int | None = None
+) -> Kernels:
     return Kernels(
         runtime_dir=folder,
         templates=None,
-        env=dict(os.environ),
-        welcome=lambda session, concurrency: Welcome("http://localhost:9876", "localhost", 9876),
+        env=dict(os.environ) if env is None else env,
+        welcome=lambda session, concurrency: Welcome("http://a:9876", "a", 9876, memory=memory),
         descriptors=descriptors,
         counters=Counters(),
     )
@@ -104,3 +108,35 @@ async def test_a_start_that_runs_out_of_descriptors_leaves_no_file_or_descriptor
             assert in_use() == before
             assert os.listdir(folder) == []
         await kernels.close()
+
+
+@async_test
+async def test_the_edition_of_the_pool_is_another_one_if_kernels_would_start_in_another_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def edition(spec: str = "owt", memory: int | None = None, **env: str) -> bytes:
+        kernels = kernels_in("", Descriptors(), env, memory)
+        try:
+            return kernels.edition(spec)
+        finally:
+            await kernels.close()
+
+    folder = tmp_path / "kernels" / "mine"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+
+    def save(**fields: object) -> None:
+        document = {"argv": ["python"], "display_name": "Mine", "language": "python", **fields}
+        (folder / "kernel.json").write_text(json.dumps(document))
+
+    first = await edition(COLOUR="red")
+    # As a restart by a shell or systemd does.
+    assert await edition(COLOUR="red", SHLVL="3", INVOCATION_ID="x", LISTEN_PID="7", OWT_URL="b") == first
+    save()
+    others = [await edition(COLOUR="blue"), await edition(COLOUR="red", memory=1)]
+    others.append(await edition("mine", COLOUR="red"))
+    save(env={"A": "b"})
+    others.append(await edition("mine", COLOUR="red"))
+    monkeypatch.chdir(tmp_path)
+    others.append(await edition(COLOUR="red"))
+    assert len({first, *others}) == 6
