@@ -41,6 +41,8 @@ LOG = "runs.log"
 """Name of the log in the folder of records."""
 SUFFIX = ".run"
 """End of the name of a file with one large call."""
+UNFINISHED = ".part"
+"""End of the name of a file that is being written. No record of a session has it."""
 MAX_INLINE = 256 * 1024
 """Size of a call, in bytes, beyond which it is large. A smaller one is written in 0.1 ms."""
 GARBAGE = 4 * 1024 * 1024
@@ -205,7 +207,7 @@ class LargeRecord(Record):
             recorded.set_result(None)
 
     def _write_file(self) -> None:
-        new = self._path.with_suffix(".new")
+        new = self._path.with_suffix(UNFINISHED)
         with open(new, "wb", buffering=0, opener=_open_private) as file:
             body = self.run.call.request.body
             for part in (self._encode(_with_body(self.run.call, b""), len(body)), body):
@@ -278,10 +280,18 @@ class RunRecords:
         try:
             self._open()
             for recorded in self._frames((self._folder / LOG).read_bytes()):
+                if (earlier := runs.get(recorded.kept.run)) is not None:
+                    # The frontend ended before it had marked the frame that this one replaces.
+                    assert earlier.record.offset is not None
+                    self.overwrite(earlier.record.offset, bytes([_FORGOTTEN]))
+                    self._live -= earlier.record.size
                 runs[recorded.kept.run] = recorded
             # What follows was being written when the frontend ended.
             os.ftruncate(self._log, self._end)
-            for path in self._folder.glob(f"*{SUFFIX}"):
+            for path in (*self._folder.glob(f"*{SUFFIX}"), *self._folder.glob(f"*{UNFINISHED}")):
+                if path.suffix == UNFINISHED or path.stem in runs:
+                    path.unlink()
+                    continue
                 large = LargeRecord(self, path, written=True)
                 if (run := _decode(memoryview(path.read_bytes()), large)) is not None:
                     runs[run.kept.run] = run
@@ -396,7 +406,7 @@ class RunRecords:
 
     def _rewrite(self) -> None:
         """Write the log anew, with the live runs only; if that fails, go on with the one that is there."""
-        new = self._folder / f"{LOG}.new"
+        new = self._folder / f"{LOG}{UNFINISHED}"
         inline = [record for record in self._records.values() if record.offset is not None]
         frames = [record.frame() for record in inline]
         try:

@@ -144,6 +144,42 @@ def test_the_next_frontend_goes_on_with_the_same_records(frontend: Frontend) -> 
     assert ids(second.next()) == [other.id]
 
 
+def test_a_frame_that_was_being_replaced_does_not_count(
+    frontend: Frontend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = frontend.submit(detached())
+    run.sent_to = "k1"
+    with monkeypatch.context() as patch:
+        # The frontend ends before it marks the former frame.
+        patch.setattr(frontend.records, "_free", lambda *_: None)
+        run.feed([DONE])
+    [recorded] = frontend.next()
+    assert recorded.is_outline
+    assert run.record is not None
+    run.record.forget()
+    assert frontend.next() == []
+
+
+@async_test
+async def test_remains_of_large_calls_are_removed(tmp_path: Path) -> None:
+    frontend = Frontend(tmp_path)
+    run = frontend.submit(Call(LARGE, code="1", detach=True))
+    assert run.record is not None
+    assert run.record.recorded is not None
+    await run.record.recorded
+    path = tmp_path / f"{run.id}.run"
+    written = path.read_bytes()
+    run.sent_to = "k1"
+    run.record.confirmed()
+    # The frontend ends before it removes the file, and while it writes another one.
+    path.write_bytes(written)
+    (tmp_path / "other-run.part").write_bytes(written[:100])
+    [recorded] = frontend.next()
+    assert recorded.is_outline
+    assert os.listdir(tmp_path) == [LOG]
+    run.feed([DONE])
+
+
 @pytest.mark.parametrize("kept", [0, 1, 39, 40, 100])
 def test_a_frame_that_was_being_written_does_not_count(frontend: Frontend, kept: int) -> None:
     first = frontend.submit(detached())
