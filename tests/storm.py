@@ -326,7 +326,7 @@ class Storm:
 
     def growth(self) -> tuple[int, int]:
         """Return the bytes by which the host has grown, and a kernel of a session on average."""
-        first, last = self.memory
+        first, last = self.memory[0], self.memory[-1]
         grown = {pid: last[pid] - size for pid, size in first.items() if pid in last}
         host = grown.pop(self.host)
         return host, sum(grown.values()) // len(grown)
