@@ -71,6 +71,8 @@ ANSWER_TIMEOUT = 60.0
 """Seconds in which a server connects to `owt restart` after SIGHUP; it may restart for an earlier one."""
 CHECK_TIMEOUT = 60.0
 """Seconds in which the new code checks the settings."""
+ANNOUNCEMENT = 0.3
+"""Seconds for which connections with TLS end after their responses, before requests are held back."""
 FIRST_HOLD = 0.1
 """Seconds for which requests are held back at first, so that those under way end; longer each time."""
 INTERVAL = 0.005
@@ -271,8 +273,10 @@ class Restart:
         that have begun last longer, requests are served again until they have ended.
         """
         listener, deadline, hold = self._listener, time.monotonic() + seconds, FIRST_HOLD
-        listener.announce_end(True)
         requests = listener.under_way()
+        if listener.announce_end(True):
+            # Clients that send requests all the time send the next one by another connection.
+            await asyncio.sleep(ANNOUNCEMENT)
         while True:
             await self._wait_for_ends(requests, deadline - time.monotonic())
             listener.hold()

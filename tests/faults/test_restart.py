@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pty
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -347,11 +349,18 @@ def test_credentials_are_those_of_the_files_now_and_secrets_stay_hidden(folder: 
 
         assert statuses() == [200, 200, 401, 401]
         tokens.write_text(new)
+        idle = socket.create_connection(("127.0.0.1", server.port))
+        secure = certificate.trusting_context().wrap_socket(idle, server_hostname="127.0.0.1")
+        secure.sendall(b"GET /_owt/health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert secure.recv(1 << 16).startswith(b"HTTP/1.1 401 ")
         # TLS has another certificate, too.
         certificate = make(folder, "127.0.0.1")
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
             statuses()
         assert owt(["restart", "--runtime-dir", str(folder / "a"), "-v"]) == 0
+        with secure, contextlib.suppress(ssl.SSLEOFError):
+            # No other program can go on with it.
+            assert secure.recv(1 << 16) == b""
         assert statuses() == [200, 401, 200, 401]
         command = [sys.executable, "-m", "owt", "restart", "--runtime-dir", str(folder / "a")]
         run = subprocess.run([*command, "--token", last], capture_output=True, text=True, check=True)

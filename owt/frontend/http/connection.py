@@ -49,8 +49,8 @@ CONTINUE = b"HTTP/1.1 100 (Continue)\r\n\r\n"
 """Response that Tornado writes when the body may come."""
 
 class Gate:
-    """Switch by which no connection of a listener begins a request: each waits for `closed`, if that is a
-    future."""
+    """Switch by which no connection of a listener begins a request, unless it has TLS: each waits for
+    `closed`, if that is a future."""
 
     closed: Future[None] | None = None
 
@@ -73,6 +73,8 @@ class Connection(IOStream):
     WebSocket gets if the server shuts down before it has anything to send by it.
     """
 
+    can_move = True
+    """True if another process can go on with the socket, so that a request can wait for it."""
     _reports_data = True
 
     def __init__(
@@ -126,6 +128,11 @@ class Connection(IOStream):
     def is_websocket(self) -> bool:
         """Return True if messages are read, or the frames that they come in."""
         return not self.idle and self._waiting_since is None
+
+    @property
+    def can_be_cut(self) -> bool:
+        """Return True if the client can go on by another connection."""
+        return self.resumable or self.is_websocket
 
     def check_head(self, url: str, headers: HTTPHeaders) -> Problem | None:
         """Return the problem of the head that was read last if it is beyond the limits, or None."""
@@ -182,7 +189,7 @@ class Connection(IOStream):
 
     async def _read_head(self, reading: Awaitable[bytes]) -> bytes:
         self._head = await reading
-        if self._gate.closed is not None:
+        if self._gate.closed is not None and self.can_move:
             await self._gate.closed
         self.idle = False
         self.request += 1
@@ -348,6 +355,8 @@ class Connection(IOStream):
 class SecureConnection(Connection, SSLIOStream):
     """Connection with TLS."""
 
+    # The state of TLS is in this process.
+    can_move = False
     # What TLS has decrypted and not returned yet is not reported by the event loop.
     _reports_data = False
 

@@ -35,6 +35,9 @@ log = logging.getLogger("owt")
 CHECK_INTERVAL = 0.25
 """Seconds between two checks for silent and disconnected clients."""
 
+FIRST_REQUEST = 0.5
+"""Seconds in which the first request by TLS is expected after the client has connected."""
+
 ACCEPT_BATCH = 128
 """Maximum number of connections that are accepted before the event loop continues."""
 
@@ -128,16 +131,26 @@ class Listener(HTTPServer):
 
     # Another process goes on with the sockets of this one.
 
-    def announce_end(self, is_near: bool) -> None:
+    def announce_end(self, is_near: bool) -> bool:
         """Close each connection after its response, or no longer, if no other process can go on with it: TLS
-        has a state in this one."""
+        has a state in this one. Returns True if connections are closed."""
         self.conn_params.no_keep_alive = is_near and self.ssl_options is not None
+        return self.conn_params.no_keep_alive
 
     def hold(self) -> None:
-        """Begin no request, and leave clients that connect in the system's queue, until `resume`."""
+        """Begin no request, and leave clients that connect in the system's queue, until `resume`.
+
+        Requests by TLS cannot wait for another process: those that have come begin, and connections without
+        one are closed.
+        """
         if self._gate.closed is None:
             self._gate.closed = asyncio.get_running_loop().create_future()
             self._pause()
+        recently = time.monotonic() - FIRST_REQUEST
+        for connection in [item for item in self._open if item.idle and not item.can_move]:
+            is_new = not (connection.request or connection.waits_since(recently))
+            if not (is_new or _has_data(connection.socket)):
+                connection.close()
 
     def resume(self) -> None:
         """Begin the requests that have come meanwhile."""
@@ -148,11 +161,12 @@ class Listener(HTTPServer):
 
     def under_way(self) -> set[tuple[Connection, int]]:
         """Return the requests that have begun and that their clients could not take up again, with their
-        connections: all but streams of events and WebSockets."""
+        connections: all but streams of events and WebSockets. After `hold`, also those by TLS that come."""
+        is_held = self._gate.closed is not None
         return {
             (connection, connection.request)
             for connection in self._open
-            if not (connection.idle or connection.resumable or connection.is_websocket)
+            if (is_held and not connection.can_move if connection.idle else not connection.can_be_cut)
         }
 
     def close_websockets(self, closing_frame: bytes) -> None:
@@ -165,7 +179,7 @@ class Listener(HTTPServer):
         that have ended, or end now, and linger."""
         idle = []
         for connection in list(self._open):
-            if connection.idle and not isinstance(connection, SecureConnection):
+            if connection.idle and connection.can_move:
                 idle.append(connection.release())
             else:
                 connection.give_up(RESTARTING)
@@ -341,6 +355,13 @@ class Listener(HTTPServer):
         self._released()
         if not self._open and not self._paused:
             self._check.stop()
+
+
+def _has_data(sock: socket.socket) -> bool:
+    """Return True if there is something to read."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 RESTARTING = Problem(
