@@ -245,8 +245,9 @@ class Restart:
             discard=discard,
         )
         pipe = asyncio.subprocess.PIPE
+        words = [*command(), CHECK_OPTION, *_options(launch)]
         process = await asyncio.create_subprocess_exec(
-            *command(), CHECK_OPTION, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=self._passed
+            *words, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=self._passed
         )
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
@@ -329,9 +330,8 @@ class Restart:
             number = handover.save()
             if self._requested:
                 signal.raise_signal(signal.SIGHUP)
-            # The options, which the handover has, make room for the title of the process.
-            words = without_secrets(handover.launch.words())[2:]
-            os.execv(sys.executable, [*command(), HANDOVER_OPTION, str(number), *words])
+            words = [*command(), HANDOVER_OPTION, str(number), *_options(handover.launch)]
+            os.execv(sys.executable, words)
         finally:
             # There was no new code.
             if number >= 0:
@@ -349,6 +349,12 @@ def complete(handover: Handover, listener: Listener, *, sessions: int) -> None:
     seconds = time.time() - handover.began
     log.warning("restarted in %.1f s; there are %d sessions", seconds, sessions)
     handover.report(Outcome(None, os.getpid(), seconds, sessions))
+
+
+def _options(launch: Launch) -> list[str]:
+    """Return the options of the command line, without secrets. The new code gets them with its messages, too;
+    they make room for the title of the process."""
+    return without_secrets(launch.words())[2:]
 
 
 def _notify_refusal(problem: str) -> None:

@@ -43,6 +43,10 @@ os.execv = failing
 if (folder / "incompatible").exists():
     import owt.wire.template
     owt.wire.template.HOST_PROTOCOL = 99
+if (folder / "without-option").exists():
+    import owt.frontend.config.settings
+    rows = [row for row in owt.frontend.config.settings.settings() if row.name != "pool_min"]
+    owt.frontend.config.settings.settings = lambda: rows
 if (folder / "broken").exists():
     raise SystemExit("there is a fault in the new code")
 """
@@ -277,6 +281,7 @@ def test_a_file_that_cannot_be_read_is_refused(server: LiveServer, session: str,
         ("unusable", "[Errno 7] Argument list too long"),
         ("broken", "the new code does not start (exit status 1): SystemExit: there is"),
         ("incompatible", "owt restart --discard"),
+        ("without-option", "(exit status 2): owt serve: no such option '--pool-min'"),
     ],
 )
 def test_new_code_that_cannot_go_on_is_refused(
