@@ -452,6 +452,7 @@ def _decode(data: memoryview, record: Record) -> RecordedRun | None:
         kept = _decoder.decode(data[_HEADER.size : size])
         body = bytes(data[size : size + sizes[1]])
         reason = None if state in (_LIVE, _OUTLINE) else _REASONS[state - 1]
+        sent_to = kernel.rstrip(b"\0").decode() or None
     except (struct.error, msgspec.MsgspecError, IndexError, UnicodeDecodeError) as error:
         log.warning("the record of a call cannot be read: %s", error)
         return None
@@ -460,7 +461,6 @@ def _decode(data: memoryview, record: Record) -> RecordedRun | None:
     record.sizes, record.is_outline = (sizes[0], sizes[1]), state == _OUTLINE
     if body:
         kept = msgspec.structs.replace(kept, call=_with_body(kept.call, body))
-    sent_to = kernel.rstrip(b"\0").decode() or None
     return RecordedRun(record, kept, sent_to, number, unread_since, reason, record.is_outline)
 
 

@@ -371,13 +371,13 @@ class Run(Struct, eq=False):
         self.wait_for_reader()
 
     def wait_for_reader(self) -> None:
-        """Cancel a run that has no reader and needs one, perhaps later."""
-        if self.ended or self._readers or self.detached:
+        """Cancel a run that has no reader and needs one, as it has not ended in its kernel; perhaps later."""
+        if self.ended or self.known_end is not None or self._readers or self.detached:
             return
+        self._keep_running()
         if self.resumable and self.resume_window > 0:
-            elapsed = max(0, time.time() - self.unread_since) if self.unread_since else 0
-            loop = asyncio.get_running_loop()
-            self._abandoned = loop.call_later(self.resume_window - elapsed, self.cancel, "disconnected")
+            rest = self.resume_window - (max(0, time.time() - self.unread_since) if self.unread_since else 0)
+            self._abandoned = asyncio.get_running_loop().call_later(rest, self.cancel, "disconnected")
         else:
             self.cancel("disconnected")
 

@@ -190,6 +190,30 @@ async def test_a_restored_detached_run_waits_for_nobody() -> None:
 
 
 @async_test
+async def test_a_run_that_has_ended_in_its_kernel_waits_for_nobody() -> None:
+    # An outline does not say whether the run was detached.
+    run, owner = new_runs().restore(KeptRun("a", new_call(), KEEP, ended=1002.0)), Owner()
+    run.enqueue(owner)
+    run.wait_for_reader()
+    assert owner.cancelled == []
+
+
+@async_test
+async def test_a_run_is_not_cancelled_once_a_reader_has_come_back() -> None:
+    run, owner = new_runs(resume_window=0.001).restore(KeptRun("a", EVENTS, KEEP, 1001.0)), Owner()
+    run.enqueue(owner)
+    # The reader left again before the time for the first one was over.
+    run.wait_for_reader()
+    run.wait_for_reader()
+    run.follow()
+    # Timers end in order.
+    later = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(0.002, later.set_result, None)
+    await later
+    assert owner.cancelled == []
+
+
+@async_test
 async def test_the_retention_of_a_restored_run_begins_at_its_end() -> None:
     runs, now = new_runs(), time.time()
     kernel = new_kernel()
