@@ -273,6 +273,8 @@ class ScriptedKernels:
             raise self.start_error
         self.failures.pop(spec, None)
         kernel = ScriptedKernel(f"k{len(self.all) + 1}", spec, session, owner)
+        kernel.ready = asyncio.get_running_loop().create_future()
+        kernel.ready.set_result(None)
         self.all.append(kernel)
         self.on_start(kernel)
         self._started.set()

@@ -351,14 +351,18 @@ class Session:
     async def started(self) -> None:
         """Wait until there is a kernel; start one if necessary.
 
-        Raises `KernelDied` or `Busy` if none can be started.
+        Raises `KernelDied` or `Busy` if none can be started, and `Busy` if that of an earlier frontend does
+        not answer in time.
         """
         self.start()
         while not (self.kernel is not None and self.kernel.alive):
             if self._closed:
                 raise KernelDied("the session was deleted before its kernel was ready")
-            if self.kernel is not None:
-                await self.kernel.closed()
+            if (kernel := self.kernel) is not None:
+                if kernel.ready.done():
+                    await kernel.closed()
+                else:
+                    await self._kernels.recovery.wait_until(kernel.ready.done)
             elif self._starting is not None:
                 await asyncio.wait([self._starting])
             else:
@@ -442,7 +446,8 @@ class Session:
             self._ahead[run.id] = run
             if kept.started is not None:
                 self._begin(run, kernel)
-                self._deadlines.begun(run, time.time() - kept.started)
+                if kept.ended is None:
+                    self._deadlines.begun(run, time.time() - kept.started)
                 run.started_at = kept.started
         self.queue += others
         for run in others:

@@ -15,7 +15,7 @@ from owt.frontend.sessions.deadlines import Limits
 from owt.frontend.sessions.events import SessionOwner
 from owt.frontend.sessions.records import SessionRecord
 from owt.frontend.sessions.session import Session
-from owt.testing import async_test
+from owt.testing import async_test, settle
 from owt.testing.kernel import HEAD, ScriptedKernel, ScriptedKernels, new_call
 from owt.wire.chunk import Data, Done
 from owt.wire.messages import Keep, KeptRun
@@ -34,10 +34,11 @@ class Stage:
         self.runs = Runs(
             retention=60, journal=1 << 20, journal_total=1 << 20, window=1000, resume_window=60, outlive=True
         )
+        self.kernels = ScriptedKernels()
         self.session = Session(
             "s",
             owner=SessionOwner(),
-            kernels=cast("Kernels", ScriptedKernels()),
+            kernels=cast("Kernels", self.kernels),
             limits=Limits(10, 60.0, None),
             spec="owt",
         )
@@ -87,6 +88,29 @@ async def test_a_run_that_has_ended_is_known_for_its_retention() -> None:
     stage.kernel.send(Done(499, 0.0), run="b")
     assert [stage.run(id).state for id in "ab"] == [RunState.DONE, RunState.DONE]
     assert stage.session.state == "idle"
+
+
+@async_test
+async def test_a_run_that_has_ended_is_not_ended_by_its_timeout() -> None:
+    call = new_call(detach=True, timeout=5.0)
+    stage = Stage(KeptRun("a", call, KEEP, 1001.0, ended=ENDED_AT))
+    await settle()
+    assert stage.kernel.cancelled == []
+    stage.kernel.answer("a")
+    assert stage.run("a").cancel_reason is None
+
+
+@async_test
+async def test_clients_wait_for_the_kernel_until_it_has_answered() -> None:
+    stage = Recorded()
+    stage.kernel.alive = False
+    stage.kernels.recovery.expect(stage.kernel)
+    waiting = asyncio.ensure_future(stage.session.started())
+    await settle()
+    assert not waiting.done()
+    stage.kernel.reconnect()
+    await settle()
+    assert waiting.done()
 
 
 @async_test
