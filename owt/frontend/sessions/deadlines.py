@@ -183,7 +183,7 @@ class Deadlines:
         calls; the newest first.
         """
         if self._clocks:
-            self._check_stopped(kernel)
+            self.check_stopped(kernel)
         if self._used and not self._clocks and not kernel.in_cell and PING not in self._unbegun:
             self._ping(kernel)
         if not self._unbegun:
@@ -250,6 +250,16 @@ class Deadlines:
             reason = f"was blocked {limit} by something that an earlier call had left running, and was killed"
         kernel.kill(reason, ExitKind.STUCK)
 
+    def check_stopped(self, kernel: Kernel) -> None:
+        """Kill a kernel that has calls, and that a signal has stopped for `kill_after` seconds."""
+        if not kernel.stopped():
+            self._stopped = None
+            return
+        if self._stopped is None:
+            self._stopped = _now()
+        if _now() - self._stopped >= self._kill_after:
+            self.kill_stuck(kernel)
+
     def _ping(self, kernel: Kernel) -> None:
         self._used = False
         kernel.ping()
@@ -259,15 +269,6 @@ class Deadlines:
         if self._unbegun[id].question is None:
             self._unbegun[id].question = _now()
             kernel.ask(Withdraw(id))
-
-    def _check_stopped(self, kernel: Kernel) -> None:
-        if not kernel.stopped():
-            self._stopped = None
-            return
-        if self._stopped is None:
-            self._stopped = _now()
-        if _now() - self._stopped >= self._kill_after:
-            self.kill_stuck(kernel)
 
 
 def _now() -> float:

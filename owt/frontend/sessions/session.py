@@ -200,6 +200,8 @@ class Session:
         Called periodically. The kernel of a named session lives as long as no call needs it.
         """
         if (kernel := self.kernel) is None or not kernel.alive:
+            if kernel is not None and self._is_resuming and self.queue:
+                self._deadlines.check_stopped(kernel)
             return
         unhandled = self._deadlines.check(kernel, self.active)
         # The kernel has not withdrawn these calls: it would still run them.

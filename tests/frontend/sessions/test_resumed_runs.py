@@ -30,7 +30,7 @@ DETACHED = new_call(detach=True)
 class Stage:
     """A session whose kernel has these runs of an earlier frontend, and has just said so."""
 
-    def __init__(self, *kept: KeptRun) -> None:
+    def __init__(self, *kept: KeptRun, kill_after: float = 60.0) -> None:
         self.runs = Runs(
             retention=60, journal=1 << 20, journal_total=1 << 20, window=1000, resume_window=60, outlive=True
         )
@@ -39,7 +39,7 @@ class Stage:
             "s",
             owner=SessionOwner(),
             kernels=cast("Kernels", self.kernels),
-            limits=Limits(10, 60.0, None),
+            limits=Limits(10, kill_after, None),
             spec="owt",
         )
         self.kernel = ScriptedKernel("k1", "owt", "s", self.session)
@@ -148,8 +148,8 @@ class Recorded(Stage):
     """The stage of a session with runs that were recorded, whose kernel has not answered yet: one whose call
     is known, and two, one of which has ended, whose calls only the kernel has."""
 
-    def __init__(self, sent_to: str = "k1") -> None:
-        super().__init__()
+    def __init__(self, sent_to: str = "k1", kill_after: float = 60.0) -> None:
+        super().__init__(kill_after=kill_after)
         kernel = ScriptedKernel("k1", "owt", "s", self.session)
         kernel.ready = asyncio.get_running_loop().create_future()
         self.session.kernel, self.kernel = None, kernel
@@ -165,6 +165,17 @@ class Recorded(Stage):
         """Return status and detail of the failure of each run."""
         runs = {id: self.run(id).failure for id in ("known", "outline", "ended")}
         return {id: failure and (failure.status, failure.detail) for id, failure in runs.items()}
+
+
+@async_test
+async def test_a_stopped_kernel_that_does_not_answer_is_killed_while_calls_wait() -> None:
+    stage = Recorded(kill_after=0.0)
+    stage.kernel.alive = False
+    stage.session.check()
+    assert stage.kernel.killed is None
+    stage.kernel.is_stopped = True
+    stage.session.check()
+    assert stage.kernel.killed == "was stopped (SIGSTOP) for 0 s while it had calls and was killed"
 
 
 @async_test
