@@ -1,6 +1,7 @@
 """Restart of the server in its own process (SIGHUP, `owt restart`): new code and new settings, same pid.
 
-    check   a process of the new code checks the new settings, while this one serves
+    check   a process of the new code checks the new settings, while this one serves; the template, with
+            which the new code goes on, has imported its modules
     drain   plain responses that are under way end; later requests are served meanwhile
     hold    for a moment, no request begins, so that nothing is under way
     exec    this process executes the new code, which goes on with the host, as after a crash
@@ -73,6 +74,8 @@ CHECK_TIMEOUT = 60.0
 """Seconds in which the new code checks the settings."""
 ANNOUNCEMENT = 0.3
 """Seconds for which connections with TLS end after their responses, before requests are held back."""
+IMPORT_TIMEOUT = 60.0
+"""Seconds for which a restart waits for the template, which may have begun just before."""
 FIRST_HOLD = 0.1
 """Seconds for which requests are held back at first, so that those under way end; longer each time."""
 INTERVAL = 0.005
@@ -207,6 +210,7 @@ class Restart:
         try:
             launch = launch.changed(order.options)
             result = await self._check(launch, discard=order.discard)
+            await self._wait_for_template()
             log.warning("restarting; running calls get %g s", result.drain)
             await self._drain(result.drain)
             outcome = None if client is None else client.fileno()
@@ -266,6 +270,19 @@ class Restart:
         if result.problem is not None:
             raise ConfigError(result.problem)
         return result
+
+    async def _wait_for_template(self) -> None:
+        """Wait until the template has imported everything: it does not answer the new code before. Raises
+        `ConfigError` if that takes too long."""
+        kernels = self._service.sessions.kernels
+        if kernels.preparing:
+            log.warning("the restart waits until the template has imported its modules (--preload)")
+            await _wait_for(lambda: not kernels.preparing, IMPORT_TIMEOUT)
+        if kernels.preparing:
+            raise ConfigError(
+                f"the template has not imported its modules (--preload) within {IMPORT_TIMEOUT:g} s; restart "
+                "the server when it has"
+            )
 
     async def _drain(self, seconds: float) -> None:
         """Return at a moment when no response is under way, or after some `seconds`; no request begins then.

@@ -302,6 +302,22 @@ def test_new_code_that_cannot_go_on_is_refused(
     assert server.call("x", session=session).text == "41"
 
 
+def test_a_restart_waits_for_the_modules_that_the_template_imports(
+    tmp_path: Path, gate: Gate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "slow.py").write_text(gate.wait)
+    with tempfile.TemporaryDirectory() as base, ThreadPoolExecutor() as executor:
+        place = ("--runtime-dir", str(Path(base, "r")))
+        with LiveServer(*place, *KEEP, "--preload", "slow", env={"PYTHONPATH": str(tmp_path)}) as server:
+            gate.reached()
+            status = executor.submit(owt, ["restart", *place])
+            wait_until(lambda: status.done() or "the restart waits until" in server.log())
+            assert server.ask("GET", "/_owt/health").json()["kept"]["restarts"] == 0
+            gate.open()
+            assert status.result() == 0, capsys.readouterr().err
+            assert restarts(server) == 1
+
+
 def test_discard_ends_the_sessions_and_says_so(
     server: LiveServer, session: str, restart: Restarter, tmp_path: Path
 ) -> None:
