@@ -191,6 +191,9 @@ class Connection(IOStream):
         self._head = await reading
         if self._gate.closed is not None and self.can_move:
             await self._gate.closed
+            if self.closed():
+                # Another connection goes on with the request, or its client has gone.
+                raise StreamClosedError(self.error)
         self.idle = False
         self.request += 1
         return normal_head(self._head)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 from tornado.httputil import HTTPHeaders
+from tornado.iostream import StreamClosedError
 
 from owt.frontend.http import connection as module
 from owt.frontend.http.connection import PART, Connection, Gate, SecureConnection, linger
@@ -52,6 +53,26 @@ def test_the_beginning_of_an_oversized_head_shows_which_limit_it_exceeds(status:
     problem = LIMITS.problem(head)
     assert problem.status == status
     assert MESSAGES[status] in problem.detail
+
+
+@async_test
+async def test_a_request_does_not_begin_on_a_connection_that_was_released() -> None:
+    head = b"GET / HTTP/1.1\r\n\r\n"
+    gate = Gate()
+    gate.closed = asyncio.get_running_loop().create_future()
+    client, server = socket.socketpair()
+    with client:
+        connection = Connection(
+            server, limits=LIMITS, gate=gate, linger=socket.socket.close, on_close=lambda _: None, data=head
+        )
+        request = asyncio.ensure_future(connection.read_until_regex(rb"\r\n\r\n"))
+        await settle()
+        sock, data = connection.release()
+        sock.close()
+        assert data == head
+        gate.closed.set_result(None)
+        with pytest.raises(StreamClosedError):
+            await request
 
 
 async def received_after(method: str) -> bytes | type[BaseException]:
