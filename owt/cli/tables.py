@@ -29,6 +29,7 @@ RUN_COLUMNS = {
     "id": "ID", "state": "STATE", "status": "STATUS", "session": "SESSION", "created": "CREATED",
     "seconds": "SECONDS", "path": "PATH",
 }  # fmt: skip
+_DURATIONS = ("kept",)
 _TIMES = ("created", "started", "ended", "last_used", "restarted", "without_server_since")
 
 
@@ -99,6 +100,8 @@ def cell(key: str, value: object) -> str:
         return size(value)
     if key in _TIMES:
         return _time(value)
+    if key in _DURATIONS and isinstance(value, (int, float)):
+        return f"{value:g} s"
     if isinstance(value, float):
         return f"{value:.3f}"
     if isinstance(value, bool):

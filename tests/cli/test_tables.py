@@ -32,6 +32,7 @@ def _in_utc(monkeypatch):
         ("last_used", "yesterday", "yesterday"),
         ("restarted", None, "-"),
         ("busy", True, "yes"),
+        ("kept", 600.0, "600 s"),
         ("runs", ["a", "b"], "a, b"),
         ("runs", [], "-"),
         ("options", {"concurrency": 2}, "concurrency=2"),

@@ -121,6 +121,25 @@ async def test_a_run_that_has_ended_is_not_run_again(tmp_path: Path) -> None:
     assert second.state(run) == (RunState.FAILED, "its kernel does not have it any more")
 
 
+@pytest.mark.parametrize("fields", [{"detach": True}, {"sse": True}])
+@async_test
+async def test_a_run_that_has_ended_stays_what_it_was_in_every_next_frontend(
+    fields: dict[str, bool], tmp_path: Path
+) -> None:
+    stage = Stage(tmp_path)
+    run = stage.submit(new_call("1", session="s", **fields))
+    kernel = await stage.kernels.wait_for_kernel(1)
+    kernel.answer()
+    for _ in range(2):
+        stage = await stage.next(*kept(run))
+        kernel.answer(run.id)
+        restored = stage.service.runs.get(run.id)
+        assert restored is not None
+        assert restored.ended
+        assert (restored.detached, restored.resumable) == (run.detached, run.resumable)
+        assert restored.keep == run.keep
+
+
 @async_test
 async def test_a_dead_kernel_tells_which_calls_it_had_begun(tmp_path: Path) -> None:
     first = Stage(tmp_path)

@@ -180,6 +180,7 @@ class RunsHandler(PageHandler):
         """
         fields = self.query_fields("limit", "session")
         runs = [run for run in self.service.runs.all() if run.user == self.user]
+        runs.sort(key=lambda run: run.created_at)
         if (session := fields.get("session")) is not None:
             session_name(session)
             runs = [run for run in runs if run.session == session]

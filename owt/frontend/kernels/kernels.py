@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from jupyter_core.paths import jupyter_path
 from msgspec.structs import replace
 from traitlets import TraitError
 
-from owt.errors import BadRequest, KernelDied, KernelNotReady, OwtError, WireError
+from owt.errors import DISTRIBUTION, BadRequest, KernelDied, KernelNotReady, OwtError, WireError
 from owt.frontend.counters import Counters
 from owt.frontend.descriptors import Descriptors, ran_out
 from owt.frontend.endpoints import Endpoints
@@ -350,7 +351,13 @@ def check_kernelspec(specs: KernelSpecManager, name: str, field: str = "kernel")
         spec = specs.get_kernel_spec(name)
     except NoSuchKernel:
         known = ", ".join(sorted(specs.find_kernel_specs())) or "none"
-        raise BadRequest(field, "there is no such kernelspec", name, hint=f"There are: {known}") from None
+        hint = f"There are: {known}"
+        if name == "owt":
+            hint += (
+                f". That of owt is a part of {DISTRIBUTION}; its installation is not complete. Run: "
+                f"{sys.executable} -m pip install --force-reinstall --no-deps {DISTRIBUTION}"
+            )
+        raise BadRequest(field, "there is no such kernelspec", name, hint=hint) from None
     except (ValueError, TypeError, TraitError) as error:
         raise BadRequest(field, f"its kernel.json cannot be read ({error})", name) from error
     if not spec.argv:

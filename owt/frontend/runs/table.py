@@ -140,11 +140,11 @@ class Runs:
         return len(self._live)
 
     def live(self) -> list[Run]:
-        """Return the runs that have not ended, oldest first."""
+        """Return the runs that have not ended."""
         return list(self._live.values())
 
     def all(self) -> list[Run]:
-        """Return every known run, oldest first."""
+        """Return every known run."""
         self.prune()
         return [*self._ended.values(), *self._live.values()]
 
@@ -182,7 +182,9 @@ class Runs:
         self.drop(run)
         request = run.call.request
         facts = RequestFacts(request.method[:20], short_path(request.path), "", (), b"", "")
-        run.call = Call(facts, session=run.session)
+        # The next frontend gets these by the record of the run.
+        sse, streams = run.call.sse, run.call.sse_streams
+        run.call = Call(facts, session=run.session, sse=sse, sse_streams=streams, detach=run.detached)
         beside = [chunk for chunk in (run.journal.head, run.failure) if chunk and not run.journal.complete]
         run.kept_bytes = run.journal.bytes + sum(map(size, beside)) + 4 * len(facts.path)
         self._ended[run.id] = run

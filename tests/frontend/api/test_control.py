@@ -139,6 +139,16 @@ async def test_runs_are_listed_for_their_user_only(pages: Control) -> None:
 
 
 @with_control()
+async def test_runs_are_listed_in_the_order_of_their_creation(pages: Control) -> None:
+    runs = [pages.submit(session=name) for name in ("a", "b")]
+    # The last one that was created ends first.
+    (await pages.kernels.wait_for_kernel(2)).answer()
+    assert runs[1].ended
+    _, listing = await pages.ask("GET", "/_owt/runs")
+    assert [run["id"] for run in listing["runs"]] == [run.id for run in runs]
+
+
+@with_control()
 async def test_the_list_of_runs_has_a_limit_and_a_session(pages: Control) -> None:
     ids = [pages.submit(session=name, code=code).id for name in ("a", "b") for code in ("1", "2")]
     for query, numbers in {

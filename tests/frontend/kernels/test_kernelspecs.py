@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 
-from owt.frontend.kernels.kernels import kernelspecs
+from owt.errors import BadRequest
+from owt.frontend.kernels.kernels import check_kernelspec, kernelspecs
 
 
 @pytest.mark.parametrize("variable", [None, "~/elsewhere"])
@@ -21,6 +22,11 @@ def test_kernelspecs_are_found_in_the_folders_of_jupyter_and_ipython(
     if variable is not None:
         monkeypatch.setenv("IPYTHONDIR", variable)
     assert kernelspecs().kernel_dirs == KernelSpecManager().kernel_dirs
+
+
+def test_without_its_kernelspec_owt_says_how_to_install_it(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match=r"There are: none\. .* -m pip install .* owt-server"):
+        check_kernelspec(KernelSpecManager(kernel_dirs=[str(tmp_path)], ensure_native_kernel=False), "owt")
 
 
 def test_a_kernelspec_is_checked_without_ipython() -> None:
