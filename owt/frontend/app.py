@@ -35,7 +35,7 @@ from owt.frontend.descriptors import Descriptors
 from owt.frontend.endpoints import Endpoints
 from owt.frontend.http.listener import Listener
 from owt.frontend.http.sockets import ListeningSockets, open_sockets
-from owt.frontend.kept_dir import SESSIONS, History, KeptDirectory, kept_path
+from owt.frontend.kept_dir import History, KeptDirectory, kept_path
 from owt.frontend.kernels.kernels import Kernels, check_kernelspec, kernelspecs
 from owt.frontend.kernels.template import REAPER, Keeping, TemplateProcess
 from owt.frontend.kernels.templates import Templates
@@ -46,7 +46,7 @@ from owt.frontend.restart import Restart, complete, unblock_signals
 from owt.frontend.runs.cache import Cache
 from owt.frontend.runs.records import RunRecords
 from owt.frontend.runs.table import Runs
-from owt.frontend.runtime_dir import RuntimeDirectory
+from owt.frontend.runtime_dir import SESSIONS, RuntimeDirectory
 from owt.frontend.service import Service
 from owt.frontend.sessions.deadlines import Limits, check_interval
 from owt.frontend.sessions.pool import Pool

@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from owt.errors import ConfigError
 from owt.frontend.config.settings import Settings
 from owt.frontend.kernels.host import Host
-from owt.frontend.runtime_dir import ID_FILE, MAX_LENGTH, PREFIX, RuntimeDirectory
+from owt.frontend.runtime_dir import ID_FILE, MAX_LENGTH, PREFIX, SESSIONS, RuntimeDirectory
 from owt.wire.template import HOST_SOCKET
 
 log = logging.getLogger("owt")
@@ -34,9 +34,6 @@ HISTORY = "frontend.json"
 
 FRONTEND_LOCK = "frontend.lock"
 """File that is locked while a frontend serves from the directory; it has the frontend's process id."""
-
-SESSIONS = "sessions"
-"""Folder with the records of sessions and of calls."""
 
 RECORDS = (".json", ".log", ".run", ".jupyter")
 """Ends of the names of records that count also when the kernels have ended: of sessions, and of calls."""

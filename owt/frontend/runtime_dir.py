@@ -24,6 +24,8 @@ MAX_LENGTH = 80
 PREFIX = "owt-"
 ID_FILE = "server-id"
 """File that has the server's mark. It is there only while the directory is locked, or its server is gone."""
+SESSIONS = "sessions"
+"""Folder with the records of sessions and of calls of a server with `--keep`."""
 
 
 class RuntimeDirectory:
@@ -64,7 +66,8 @@ class RuntimeDirectory:
     def clean_up_after_others(self, reaper: Sequence[str]) -> None:
         """Run the command `reaper` for each directory beside this one that is left of a server of this user.
 
-        Something of a server cleans up after it, unless all of its processes were killed at once.
+        Something of a server cleans up after it, unless all of its processes were killed at once. Records
+        stay for the next server in their directory, which runs the calls that waited.
         """
         for server_id, path in self._abandoned():
             log.warning("cleaning up after a server that was killed with all its processes: %s", path)
@@ -75,6 +78,8 @@ class RuntimeDirectory:
             with contextlib.suppress(OSError, ValueError):
                 status = path.lstat()
                 if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+                    continue
+                if (path / SESSIONS).exists():
                     continue
                 server_id = (path / ID_FILE).read_text()
                 lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

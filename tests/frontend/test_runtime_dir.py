@@ -52,10 +52,15 @@ def test_a_directory_that_is_there_is_not_made_again(directory: RuntimeDirectory
 
 def test_the_directory_of_a_server_that_is_gone_is_cleaned_up(directory: RuntimeDirectory) -> None:
     base = Path(directory.path).parent
-    live, ended, gone = (RuntimeDirectory(base, server_id) for server_id in ("live", "ended", "gone"))
+    live, ended, gone, kept = (
+        RuntimeDirectory(base, server_id) for server_id in ("live", "ended", "gone", "kept")
+    )
     ended.unlock()
-    # The kernel of the system releases the lock of a process that was killed.
-    os.close(gone._lock)
+    # The next server with --keep goes on with its records.
+    os.mkdir(Path(kept.path, "sessions"))
+    for killed in (gone, kept):
+        # The kernel of the system releases the lock of a process that was killed.
+        os.close(killed._lock)
     # A user's own, and a link to one that is gone.
     os.mkdir(base / "owt-models")
     os.symlink(gone.path, base / "owt-link")
