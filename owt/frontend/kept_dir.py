@@ -253,11 +253,14 @@ class KeptDirectory(RuntimeDirectory):
         return history
 
     def discard(self) -> None:
-        """Remove the directory again, of a server that cannot start, unless another one has left it."""
-        if self.host is None:
-            shutil.rmtree(self.path, ignore_errors=True)
-        else:
+        """Remove the directory again, of a server that cannot start, unless another one has left it, or its
+        records."""
+        if self.host is not None:
             self.host.close()
+        elif self._lost:
+            self.close()
+        else:
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def restore(self) -> bool:
         """Make the directory again if it was removed; its sessions will not be kept then."""

@@ -96,6 +96,20 @@ def test_a_server_that_cannot_start_leaves_no_directory(folder: Path) -> None:
     close(directory)
 
 
+def test_a_server_that_cannot_start_leaves_the_records_of_an_earlier_one(folder: Path) -> None:
+    first = KeptDirectory(folder, REAPER_COMMAND)
+    (folder / "sessions" / "a.json").write_text("a record")
+    close(first)
+    second = KeptDirectory(folder, REAPER_COMMAND)
+    reason = second.ending
+    # Such as because its port is in use.
+    second.discard()
+    third = KeptDirectory(folder, REAPER_COMMAND)
+    assert (folder / "sessions" / "a.json").read_text() == "a record"
+    assert third.ending == reason
+    close(third)
+
+
 def test_the_history_begins_with_the_first_frontend(directory: KeptDirectory, folder: Path) -> None:
     assert read_history(folder) is None
     history = directory.begin_history("http://localhost:1", 60.0)
