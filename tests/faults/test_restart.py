@@ -406,6 +406,8 @@ def test_a_server_without_keep_goes_on_and_says_why(capsys: pytest.CaptureFixtur
 def test_the_end_of_its_terminal_ends_a_server() -> None:
     pid, terminal = pty.fork()
     if pid == 0:
+        # The tests themselves may ignore it, under nohup.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         command = [sys.executable, "-m", "owt", "serve", "--port", "0", "--pool-min", "0", "--no-fork"]
         os.execv(sys.executable, command)
     output = b""
