@@ -318,7 +318,7 @@ class Restart:
             # A call that waits runs in the next kernel of its session.
             if discard and run.state is RunState.RUNNING:
                 run.fail(failures.kernel_lost(f"the kernel {DISCARDED}"))
-            if run.keep is None:
+            if not (run.detached or run.resumable):
                 run.fail(failures.shutting_down("the call was interrupted because the server restarts"))
         await _wait_for(lambda: not (listener.under_way() or (discard and self._read())), LAST_RESPONSES)
         idle, ending = listener.release()

@@ -217,6 +217,27 @@ def test_a_response_that_takes_longer_than_drain_says_so(
     assert server.call("ended", session=session).text == "True"
 
 
+def test_a_call_with_an_id_of_its_own_goes_on_and_its_client_learns_that(
+    server: LiveServer, session: str, restart: Restarter, tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path)
+
+    def call() -> httpx.Response:
+        form = {"code": f"{gate.wait}\n42", "session": session}
+        return server.ask("POST", "/", data=form, headers={"Owt-Run": f"run-of-{session}"})
+
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(call)
+        gate.reached()
+        assert restart("--drain", "0")[0] == 0
+        answer = first.result()
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert "the run goes on; send the request again, with the same Owt-Run" in answer.text
+        again = threads.submit(call)
+        gate.open()
+        assert again.result().text == "42"
+
+
 def test_clients_that_call_all_the_time_see_no_error(
     server: LiveServer, session: str, restart: Restarter, tmp_path: Path
 ) -> None:

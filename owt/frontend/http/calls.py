@@ -232,6 +232,8 @@ class CallExchange(Exchange):
             if call.sse:
                 self.deliver(run, run.follow(), events)
                 return
+        if run.claim is not None:
+            self.writer.repeatable()
         plain = Plain(call.accept, run.id, call.session, json_by_default=call.endpoint is not None)
         plain.headers += in_cache
         unshared = None

@@ -48,6 +48,7 @@ BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 (Continue)\r\n\r\n"
 """Response that Tornado writes when the body may come."""
 
+
 class Gate:
     """Switch by which no connection of a listener begins a request, unless it has TLS: each waits for
     `closed`, if that is a future."""
@@ -69,8 +70,9 @@ class Connection(IOStream):
     `idle` is True while no request has begun: a head may have come in part, or as a whole if the gate is
     closed. `request` counts the requests. `answering` is True from the end of a request, or from the start of
     a call into which the body streams, to the end of its response, and `resumable` while that is a stream of
-    events, which the client can resume by another connection. `closing_frame` is what the client of a
-    WebSocket gets if the server shuts down before it has anything to send by it.
+    events, which the client can resume by another connection. `repeatable` is True while the response is that
+    of a run whose id the client has chosen. `closing_frame` is what the client of a WebSocket gets if the
+    server shuts down before it has anything to send by it.
     """
 
     can_move = True
@@ -94,7 +96,7 @@ class Connection(IOStream):
         self.answering = False
         self.idle = True
         self.request = 0
-        self.resumable = False
+        self.resumable = self.repeatable = False
         self.closing_frame = b""
         # Time at which the read began that still waits for data; None for a WebSocket.
         self._waiting_since: float | None = time.monotonic()
@@ -107,6 +109,9 @@ class Connection(IOStream):
         # Bytes that have arrived since the last request.
         self._received = 0
         self._head = b""
+        # The head that is being read: done some steps of the event loop before `_head` is set.
+        self._head_read: Future[bytes] | None = None
+        self._released = False
         self._begun = False
         self._trailed = False
         self._streams = False
@@ -183,17 +188,24 @@ class Connection(IOStream):
         self._received = 0
         self._head = b""
         self.idle = True
-        self._begun = self._trailed = self._streams = self.resumable = False
+        self._begun = self._trailed = self._streams = self.resumable = self.repeatable = False
         self._waiting_since = time.monotonic()
-        return self._read_head(super().read_until_regex(regex, max_bytes))
+        reading = super().read_until_regex(regex, max_bytes)
+        assert isinstance(reading, Future)
+        self._head_read = reading
+        return self._read_head(reading)
 
     async def _read_head(self, reading: Awaitable[bytes]) -> bytes:
         self._head = await reading
-        if self._gate.closed is not None and self.can_move:
+        self._head_read = None
+        while self._gate.closed is not None and self.can_move:
             await self._gate.closed
             if self.closed():
-                # Another connection goes on with the request, or its client has gone.
+                # Its client has gone, or another connection goes on with the request.
                 raise StreamClosedError(self.error)
+        if self._released:
+            # The socket was taken before this step, with the head.
+            raise StreamClosedError
         self.idle = False
         self.request += 1
         return normal_head(self._head)
@@ -278,24 +290,29 @@ class Connection(IOStream):
 
     def release(self) -> tuple[socket.socket, bytes]:
         """Stop using the socket of an idle connection, and return it with what was read of a request."""
-        head, sock = self._head, self.socket
+        sock, reading = self.socket, self._head_read
+        self._released = True
         super().close()
         self._closed_socket = None
-        try:
+        head = self._head
+        if reading is not None and reading.done() and reading.exception() is None:
+            # The event loop has yet to continue the reader.
+            head = reading.result()
+        rest = b""
+        with contextlib.suppress(StreamClosedError):
             # A closed stream still returns what it has buffered.
-            rest = super().read_bytes(sys.maxsize, partial=True)
-        except StreamClosedError:
-            return sock, head
-        assert isinstance(rest, Future)
-        return sock, head + rest.result()
+            buffered = super().read_bytes(sys.maxsize, partial=True)
+            assert isinstance(buffered, Future)
+            rest = buffered.result()
+        return sock, head + rest + bytes(self._data)
 
     def give_up(self, problem: Problem, closing_frame: bytes = b"") -> None:
-        """Close the connection for this reason. The client gets the problem if it has sent a part of a body,
-        unless it has yet to take a response; a WebSocket gets the `closing_frame`, or its own."""
+        """Close the connection for this reason. The client gets the problem if its request has begun and the
+        response has not; a WebSocket gets the `closing_frame`, or its own."""
         if not self.writing():
             if frame := (self.is_websocket and closing_frame) or self.closing_frame:
                 self._send(self.socket, frame)
-            elif self._part != "head" and not self.answering:
+            elif not (self.idle or self._begun):
                 self._send(self.socket, self._response(problem))
         self.close()
 
@@ -351,6 +368,8 @@ class Connection(IOStream):
 
     def _response(self, problem: Problem) -> bytes:
         response = problem.response(accept_of(self._head))
+        if problem.status == 503:
+            response.headers.append(("Retry-After", "1"))
         data = response.encode()
         return data[: -len(response.body)] if self._head.startswith(b"HEAD ") else data
 

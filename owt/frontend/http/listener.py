@@ -182,7 +182,7 @@ class Listener(HTTPServer):
             if connection.idle and connection.can_move:
                 idle.append(connection.release())
             else:
-                connection.give_up(RESTARTING)
+                connection.give_up(GOES_ON if connection.repeatable else RESTARTING)
         self._open.clear()
         return idle, list(self._lingering)
 
@@ -205,7 +205,7 @@ class Listener(HTTPServer):
     async def close_all_connections(self) -> None:
         """Close every connection, also WebSockets, which Tornado's server does not know any more, and those
         that linger."""
-        detail = "the request has not come as a whole"
+        detail = "the request was interrupted before it was answered"
         problem = Problem("urn:owt:shutting-down", "the server is shutting down", 503, detail)
         for connection in list(self._open):
             connection.give_up(problem)
@@ -368,6 +368,12 @@ RESTARTING = Problem(
     "urn:owt:shutting-down", "the server restarts", 503, "the request was interrupted; send it again"
 )
 """Problem of a request that a restart has interrupted."""
+
+GOES_ON = Problem(
+    "urn:owt:shutting-down", "the server restarts", 503,
+    "the run goes on; send the request again, with the same Owt-Run, to get its answer",
+)
+"""Problem of a request whose run goes on without it."""
 
 
 def _too_late(seconds: float) -> Problem:

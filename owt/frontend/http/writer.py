@@ -89,6 +89,12 @@ class ResponseWriter:
         if isinstance(stream, Connection):
             stream.resumable = True
 
+    def repeatable(self) -> None:
+        """Record that the client can send its request again, and follow the same run."""
+        stream = self._connection.stream
+        if isinstance(stream, Connection):
+            stream.repeatable = True
+
     def send(self, answer: WholeResponse) -> None:
         """Send a whole response; for HEAD its head, as GET gets it.
 

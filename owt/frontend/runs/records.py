@@ -58,6 +58,13 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(KeptRun)
 
 
+class Unsaved(NamedTuple):
+    """Number of records that are in memory only, and why."""
+
+    count: int
+    error: str
+
+
 class RecordedRun(NamedTuple):
     """Run of an earlier frontend, as its record says: the call, the kernel that was sent it, and the number
     of that message, the time since which it has no reader (0: it had one), and why it was cancelled.
@@ -77,10 +84,12 @@ class RecordedRun(NamedTuple):
 class Record:
     """Record of one run, in the log. `offset` is its position there; None if it is in memory only.
 
-    `recorded` is done when it has been written; None if it is not to be waited for.
+    `recorded` is done when it has been written; None if it is not to be waited for. `is_safe` is True while a
+    kernel has the call, so that it goes on without the record.
     """
 
     recorded: asyncio.Future[None] | None = None
+    is_safe = False
 
     def __init__(self, records: RunRecords) -> None:
         self.offset: int | None = None
@@ -141,11 +150,13 @@ class Record:
 
     def update(self) -> None:
         """Record that the run was sent, taken back, cancelled, or left by its readers."""
+        self.is_safe = self.is_safe and self.run.sent_to is not None
         if self.offset is not None:
             self._records.overwrite(self.offset, self.header())
 
     def confirmed(self) -> None:
-        """Do nothing: the record tells what was lost if the kernel dies."""
+        """Handle that the kernel has the call. The record tells what was lost if the kernel dies."""
+        self.is_safe = True
 
     def run_ended(self, run: Run) -> None:
         """Record that the kernel has the answer, if one was sent the call, or remove the record."""
@@ -166,7 +177,7 @@ class LargeRecord(Record):
         super().__init__(records)
         self._path = path
         self._needed = self._written = written
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
 
     @property
     def is_missing(self) -> bool:
@@ -175,14 +186,14 @@ class LargeRecord(Record):
 
     def begin(self) -> None:
         """Write the file: at once, or if an idle kernel does not confirm the call soon."""
-        if self._needed and self._task is not None and not self._task.done():
+        if self._needed and self.task is not None and not self.task.done():
             return
         if self.is_outline:
             self._records.drop_outline(self)
         loop = asyncio.get_running_loop()
         self._needed, self.recorded = True, loop.create_future()
         delay = 0 if self.run.state is RunState.QUEUED else CONFIRMATION
-        self._task = loop.create_task(self._write(self.recorded, delay, self._task))
+        self.task = loop.create_task(self._write(self.recorded, delay, self.task))
 
     async def _write(
         self, recorded: asyncio.Future[None], delay: float, previous: asyncio.Task[None] | None
@@ -196,11 +207,10 @@ class LargeRecord(Record):
                 await asyncio.to_thread(self._write_file)
                 self._written = True
             except OSError as error:
-                self._records.fail(self.run, error)
+                self._records.fail(self, error)
         if self._needed:
             # It may have been sent meanwhile.
             self.update()
-            self._records.check()
         else:
             self._remove_file()
         if not recorded.done():
@@ -219,6 +229,7 @@ class LargeRecord(Record):
     def update(self) -> None:
         """Record the state; also the call again if it was taken back from a kernel that had it."""
         run = self.run
+        self.is_safe = self.is_safe and run.sent_to is not None
         if not (self._needed or run.ended or run.sent_to):
             self.begin()
         elif self.is_outline:
@@ -228,10 +239,11 @@ class LargeRecord(Record):
                 with open(self._path, "r+b") as file:
                     file.write(self.header())
             except OSError as error:
-                self._records.fail(run, error)
+                self._records.fail(self, error)
 
     def confirmed(self) -> None:
         """Replace the file by an outline in the log, as a kernel has the call."""
+        super().confirmed()
         self._needed = False
         if self.recorded is not None and not self.recorded.done():
             self.recorded.set_result(None)
@@ -261,11 +273,13 @@ class LargeRecord(Record):
 
 
 class RunRecords:
-    """Records of the live runs of a server. `problem` is why one could not be written, or None."""
+    """Records of the live runs of a server."""
 
     def __init__(self, folder: Path) -> None:
-        self.problem: str | None = None
-        self._folder = folder
+        self.folder = folder
+        # Those that could not be written, and the last reason.
+        self._failed: dict[str, Record] = {}
+        self._error: OSError | None = None
         self._log = -1
         self._end = 0
         # Size of the frames of live runs.
@@ -274,12 +288,21 @@ class RunRecords:
         # True if a header could not be overwritten.
         self._is_stale = False
 
+    @property
+    def unsaved(self) -> Unsaved | None:
+        """Return how many runs are in memory only, as they could not be written; None if nothing would be
+        lost with this process."""
+        count = sum(record.is_missing and not record.is_safe for record in self._failed.values())
+        if self._error is None or not (count or self._is_stale):
+            return None
+        return Unsaved(count, str(self._error))
+
     def read(self) -> list[RecordedRun]:
         """Return the runs that an earlier frontend has left, in the order in which they came."""
         runs: dict[str, RecordedRun] = {}
         try:
             self._open()
-            for recorded in self._frames((self._folder / LOG).read_bytes()):
+            for recorded in self._frames((self.folder / LOG).read_bytes()):
                 if (earlier := runs.get(recorded.kept.run)) is not None:
                     # The frontend ended before it had marked the frame that this one replaces.
                     assert earlier.record.offset is not None
@@ -288,7 +311,7 @@ class RunRecords:
                 runs[recorded.kept.run] = recorded
             # What follows was being written when the frontend ended.
             os.ftruncate(self._log, self._end)
-            for path in (*self._folder.glob(f"*{SUFFIX}"), *self._folder.glob(f"*{UNFINISHED}")):
+            for path in (*self.folder.glob(f"*{SUFFIX}"), *self.folder.glob(f"*{UNFINISHED}")):
                 if path.suffix == UNFINISHED or path.stem in runs:
                     path.unlink()
                     continue
@@ -305,7 +328,7 @@ class RunRecords:
         if not (run.detached or run.resumable) or run.ended or run.keep is None:
             return
         if _size(run.call) > MAX_INLINE:
-            record: Record = LargeRecord(self, self._folder / f"{run.id}{SUFFIX}")
+            record: Record = LargeRecord(self, self.folder / f"{run.id}{SUFFIX}")
         else:
             record = Record(self)
         self._records[run.id] = record
@@ -321,7 +344,7 @@ class RunRecords:
                 os.ftruncate(self._log, self._end)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            self.fail(record.run, error)
+            self.fail(record, error)
             return
         record.offset = self._end
         self._end += len(frame)
@@ -334,8 +357,7 @@ class RunRecords:
         try:
             os.pwrite(self._log, data, offset)
         except OSError as error:
-            self._is_stale = True
-            self._note(f"the log of runs cannot be changed: {error}")
+            self._is_stale, self._error = True, error
 
     def replace(self, record: Record) -> None:
         """Replace the record of a run, unless it was removed, by an outline, which is in the log."""
@@ -358,6 +380,7 @@ class RunRecords:
 
     def remove(self, id: str) -> None:
         """Remove the record of a run."""
+        self._failed.pop(id, None)
         if (record := self._records.pop(id, None)) is not None:
             self._free(record.offset, record.size)
 
@@ -372,26 +395,24 @@ class RunRecords:
 
     def check(self) -> None:
         """Write what could not be written before, if there is such a problem, and if it is possible now."""
-        if self.problem is None:
-            return
         if self._is_stale:
             self._rewrite()
-        is_missing = self._is_stale
-        for record in list(self._records.values()):
+        for id, record in list(self._failed.items()):
             if record.is_missing:
                 record.begin()
-                is_missing |= record.is_missing
-        if not is_missing:
-            self.problem = None
+            if not record.is_missing:
+                self._failed.pop(id, None)
 
-    def fail(self, run: Run, error: OSError) -> None:
-        """Note that the record of a run could not be written."""
-        self._note(f"run {run.id} will not outlive this server: {error}")
+    async def settle(self) -> None:
+        """Wait for the large records that are being written."""
+        tasks = [record.task for record in self._failed.values() if isinstance(record, LargeRecord)]
+        await asyncio.gather(*(task for task in tasks if task is not None))
 
-    def _note(self, problem: str) -> None:
-        if self.problem is None:
-            log.warning("%s", problem)
-        self.problem = problem
+    def fail(self, record: Record, error: OSError) -> None:
+        """Note that a record could not be written."""
+        self._error = error
+        if record.run.id in self._records:
+            self._failed[record.run.id] = record
 
     def close(self) -> None:
         """Close the log. It stays for the next frontend."""
@@ -401,23 +422,23 @@ class RunRecords:
 
     def _open(self) -> None:
         if self._log < 0:
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-            self._log = _open_private(self._folder / LOG, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            self._log = _open_private(self.folder / LOG, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
 
     def _rewrite(self) -> None:
         """Write the log anew, with the live runs only; if that fails, go on with the one that is there."""
-        new = self._folder / f"{LOG}{UNFINISHED}"
+        new = self.folder / f"{LOG}{UNFINISHED}"
         inline = [record for record in self._records.values() if record.offset is not None]
         frames = [record.frame() for record in inline]
         try:
             with open(new, "wb", opener=_open_private) as file:
                 file.writelines(frames)
                 file.flush()
-                new.replace(self._folder / LOG)
+                new.replace(self.folder / LOG)
                 # Its offsets are those of the descriptor from now on.
                 os.dup2(file.fileno(), self._log, inheritable=False)
         except OSError as error:
-            self._note(f"the log of runs cannot be changed: {error}")
+            self._error = error
             return
         self._end = 0
         for record, frame in zip(inline, frames, strict=True):

@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import resource
+import select
+import selectors
 import socket
 import ssl
 import subprocess
@@ -15,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from http_site import PATIENCE, HttpSite
+from http_site import PATIENCE, HttpSite, RawClient
 from tornado.web import Application, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from owt.frontend.config.settings import Settings
 from owt.frontend.descriptors import OWN, RESERVE, Descriptors
+from owt.frontend.http.connection import Connection
 from owt.testing import async_test, settle
 
 HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
@@ -79,6 +82,7 @@ class Handlers(Application):
 
     def __init__(self) -> None:
         self.called, self.gone = asyncio.Event(), asyncio.Event()
+        self.requests = 0
         super().__init__(
             [
                 ("/forever", Forever, {"called": self.called, "gone": self.gone}),
@@ -86,8 +90,11 @@ class Handlers(Application):
                 ("/floods", Floods),
                 (".*", Hello),
             ],
-            log_function=lambda handler: None,
+            log_function=self._count,
         )
+
+    def _count(self, _: RequestHandler) -> None:
+        self.requests += 1
 
 
 class HandlersSite(HttpSite):
@@ -96,6 +103,7 @@ class HandlersSite(HttpSite):
     def __init__(self, descriptors: Descriptors | None = None, *, tls: Any = None, **settings: Any) -> None:
         handlers = Handlers()
         self.called, self.gone = handlers.called, handlers.gone
+        self.handlers = handlers
         super().__init__(handlers, Settings(**settings), descriptors, tls=tls)
 
 
@@ -455,6 +463,119 @@ async def test_a_client_that_sends_without_end_is_disconnected() -> None:
 
         with pytest.raises(ConnectionError):
             await asyncio.wait_for(send_on(), PATIENCE)
+
+
+# Restarts
+
+
+async def waiting_connection(site: HandlersSite, data: bytes) -> tuple[RawClient, Connection]:
+    """Return a client whose first request has been answered, and its connection, which waits for the next
+    one; the socket has this data, of which the event loop has not told the connection."""
+    client = await site.connect()
+    await client.send(GET)
+    assert (await client.answer()).text == "hello"
+    [connection] = site.listener._open
+    while not connection.idle:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    client.sock.send(data)
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection.socket, selectors.EVENT_READ)
+        assert selector.select(PATIENCE)
+    return client, connection
+
+
+def read_now(connection: Connection) -> None:
+    """Have the connection read, as the event loop does; what waits for the read continues in a later step."""
+    connection._handle_events(connection.socket.fileno(), select.POLLIN)
+
+
+BODY = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40000\r\n\r\n" + b"b" * 40_000
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+@pytest.mark.parametrize("data", [GET, GET * 2, GET[:20], BODY])
+@async_test
+async def test_a_request_that_comes_as_the_sockets_are_released_is_answered_by_the_next_program(
+    data: bytes, is_read: bool
+) -> None:
+    async with serving() as site, serving() as following:
+        client, connection = await waiting_connection(site, data)
+        if is_read:
+            read_now(connection)
+        site.listener.hold()
+        assert site.listener.under_way() == set()
+        [(sock, read)], _ = site.listener.release()
+        assert bool(read) == is_read
+        following.listener.adopt([(sock, read)], ())
+        # It restarts at once, too.
+        following.listener.hold()
+        [(sock, read)], _ = following.listener.release()
+        following.listener.adopt([(sock, read)], ())
+        await settle()
+        [(sock, read)], _ = following.listener.release()
+        following.listener.adopt([(sock, read)], ())
+        following.listener.resume()
+        site.listener.resume()
+        await client.send(GET[20:] if data == GET[:20] else b"")
+        for _ in range(data.count(b"HTTP")):
+            assert (await client.answer()).status == 200
+        # The earlier program has begun no further request.
+        await settle()
+        assert site.handlers.requests == 1
+
+
+@async_test
+async def test_a_released_request_runs_once_if_the_same_program_goes_on() -> None:
+    async with serving() as site:
+        before = site.handlers.requests
+        client, connection = await waiting_connection(site, GET)
+        for is_settled in (False, True):
+            read_now(connection)
+            site.listener.hold()
+            if is_settled:
+                await settle()
+            idle, _ = site.listener.release()
+            site.listener.adopt(idle, ())
+            site.listener.resume()
+            assert (await client.answer()).text == "hello"
+            client.sock.send(GET)
+            [connection] = site.listener._open
+        assert (await client.answer()).text == "hello"
+        assert site.handlers.requests == before + 4
+
+
+@async_test
+async def test_requests_that_waited_wait_on_if_they_are_held_back_again() -> None:
+    async with serving() as site:
+        client, connection = await waiting_connection(site, GET)
+        site.listener.hold()
+        await settle()
+        site.listener.resume()
+        site.listener.hold()
+        await settle()
+        assert connection.idle
+        site.listener.resume()
+        assert (await client.answer()).text == "hello"
+
+
+@pytest.mark.parametrize(("repeatable", "detail"), [(False, "send it again"), (True, "the run goes on; ")])
+@async_test
+async def test_a_request_that_a_restart_interrupts_before_its_answer_gets_503(
+    repeatable: bool, detail: str
+) -> None:
+    async with serving() as site:
+        client = await site.connect()
+        await client.send(HEAD.replace(b"/ ", b"/forever ", 1) + b"Accept: application/json\r\n\r\n")
+        await asyncio.wait_for(site.called.wait(), PATIENCE)
+        [connection] = site.listener._open
+        connection.repeatable = repeatable
+        site.listener.hold()
+        assert site.listener.release()[0] == []
+        site.listener.resume()
+        answer = await client.answer()
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert json.loads(answer.text)["type"] == "urn:owt:shutting-down"
+        assert detail in answer.text
 
 
 @pytest.fixture(scope="module")
