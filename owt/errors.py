@@ -63,6 +63,11 @@ class OwtError(Exception):
     title = "owt failed"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words, such as `1 session` or `2 sessions`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def shortened(value: object, limit: int = 60) -> str:
     """Return `repr(value)` for an error message, with its middle cut out beyond `limit` characters.
 

@@ -17,7 +17,7 @@ import click
 
 from owt.cli import tables
 from owt.cli.serve import given_options, setting_options
-from owt.errors import ConfigError, OwtError, Unreachable
+from owt.errors import ConfigError, OwtError, Unreachable, counted
 
 if TYPE_CHECKING:
     from owt.frontend.config.settings import Settings
@@ -141,9 +141,12 @@ def restart(context: click.Context, /, discard: bool, **values: Any) -> None:
         count, kept = len(place.document()["sessions"]), f"{place.host.ready.keep:.0f} s"
         place.host.close()
         if not discard:
-            raise Unreachable(f"no server; {count} sessions are kept for {kept}: start it by owt serve")
+            verb = "is" if count == 1 else "are"
+            raise Unreachable(
+                f"no server; {counted(count, 'session')} {verb} kept for {kept}: start it by owt serve"
+            )
         kept_dir.KeptDirectory(place.path, (sys.executable, "-I", REAPER), discard=DISCARDED).close()
-        click.echo(f"ended {count} sessions; no server is there: start it by owt serve")
+        click.echo(f"ended {counted(count, 'session')}; no server is there: start it by owt serve")
         return
     assert place.pid is not None
     if kept_dir.frontend_of(place.path) is None:
@@ -152,9 +155,10 @@ def restart(context: click.Context, /, discard: bool, **values: Any) -> None:
         outcome = orders.give(Order(options, discard), place.pid)
     if outcome.problem is not None:
         raise ConfigError(f"no restart: {outcome.problem}")
+    verb = "ended" if discard else "goes on" if outcome.sessions == 1 else "go on"
     click.echo(
         f"restarted the server (process {outcome.pid}) in {outcome.seconds:.1f} s; "
-        f"{outcome.sessions} sessions {'ended' if discard else 'go on'}"
+        f"{counted(outcome.sessions, 'session')} {verb}"
     )
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from owt.errors import BadRequest, ConfigError
+from owt.errors import BadRequest, ConfigError, counted
 from owt.frontend import banner, logs, malloc, process_title, systemd
 from owt.frontend.access.authentication import Authenticator
 from owt.frontend.access.origins import Origins
@@ -324,9 +324,11 @@ class Frontend:
         await service.recover(since or time.time())
         if self._handover is None and since is not None:
             log.warning(
-                "going on with %d sessions and %d kernels of the pool; the server's process ended %.1f s ago",
-                len(service.sessions.named), service.sessions.pool.kernel_count, time.time() - since,
-            )  # fmt: skip
+                "going on with %s and %s of the pool; the server's process ended %.1f s ago",
+                counted(len(service.sessions.named), "session"),
+                counted(service.sessions.pool.kernel_count, "kernel"),
+                time.time() - since,
+            )
         service.notebooks.start(
             self._documents, sessions=service.sessions, submit=service.submit, watch=self.settings.watch
         )

@@ -26,6 +26,7 @@ from msgspec.structs import replace
 from owt.errors import BadRequest, ConfigError
 from owt.frontend import systemd
 from owt.frontend.config.credentials import Credentials
+from owt.frontend.config.setting import Setting
 from owt.frontend.config.settings import Settings, settings
 from owt.frontend.http.sockets import tls_context
 from owt.frontend.kept_dir import kept_path
@@ -202,7 +203,17 @@ def fixed(chosen: Settings, port: int) -> dict[str, str]:
     if chosen.unix_socket is not None:
         values["unix_socket"] = os.path.abspath(chosen.unix_socket)
     values["certfile"] = "no TLS" if chosen.certfile is None else "TLS"
-    return {name: "none" if value in (None, "", ()) else str(value) for name, value in values.items()}
+    rows = {row.name: row for row in settings()}
+    return {name: _in_words(rows[name], value) for name, value in values.items()}
+
+
+def _in_words(row: Setting, value: Any) -> str:
+    """Return a value of a setting in the words of its option."""
+    if value in (None, "", ()):
+        return "none"
+    if row.kind == "switch":
+        return row.option if value else f"--no-{row.option[2:]}"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def check(proposal: Proposal) -> CheckResult:

@@ -31,7 +31,7 @@ from typing import Any, Self
 import msgspec
 from msgspec import Struct, field
 
-from owt.errors import ConfigError, OwtError
+from owt.errors import ConfigError, OwtError, counted
 from owt.frontend import systemd
 from owt.frontend.http.connection import Connection
 from owt.frontend.http.listener import Listener
@@ -184,9 +184,11 @@ class Restart:
             systemd.notify_reloading()
             _notify_refusal(NEEDS_KEEP)
         else:
-            self._requested = True
+            is_known, self._requested = self._requested, True
             if self._task is not None and not self._task.done():
-                # It is to be repeated: it may have read files before they were changed.
+                # It may have read files before they were changed.
+                if not is_known:
+                    log.warning("SIGHUP during a restart: another restart follows")
                 return
             self._task = asyncio.get_running_loop().create_task(self._run(self._launch, self._directory))
 
@@ -209,10 +211,13 @@ class Restart:
         systemd.notify_reloading()
         try:
             launch = launch.changed(order.options)
+            await self._check_records(discard=order.discard)
             result = await self._check(launch, discard=order.discard)
             await self._wait_for_template()
             log.warning("restarting; running calls get %g s", result.drain)
             await self._drain(result.drain)
+            # Calls that came meanwhile have records, too.
+            await self._check_records(discard=order.discard)
             outcome = None if client is None else client.fileno()
             self._replace(await self._handover(launch, directory, began, outcome, discard=order.discard))
         except (ConfigError, OSError) as error:
@@ -229,6 +234,12 @@ class Restart:
             if client is not None:
                 with client:
                     Outcome(problem).send(client)
+
+    async def _check_records(self, *, discard: bool) -> None:
+        """Raise `ConfigError` if something would be lost, as its record cannot be written."""
+        problem = await self._service.settle_records()
+        if problem is not None and not discard:
+            raise ConfigError(f"{problem}; or end all sessions and runs by owt restart --discard")
 
     async def _check(self, launch: Launch, *, discard: bool) -> CheckResult:
         """Have the new code check the settings. Raises `ConfigError` with the problem."""
@@ -364,7 +375,8 @@ def complete(handover: Handover, listener: Listener, *, sessions: int) -> None:
     idle = [(socket.socket(fileno=number), data) for number, data in handover.idle]
     listener.adopt(idle, [socket.socket(fileno=number) for number in handover.ending])
     seconds = time.time() - handover.began
-    log.warning("restarted in %.1f s; there are %d sessions", seconds, sessions)
+    verb = "is" if sessions == 1 else "are"
+    log.warning("restarted in %.1f s; there %s %s", seconds, verb, counted(sessions, "session"))
     handover.report(Outcome(None, os.getpid(), seconds, sessions))
 
 

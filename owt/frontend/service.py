@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, field
 
 from owt.errors import AnswerLost, Busy, OwtError
+from owt.frontend import unsaved
 from owt.frontend.access.authentication import Authenticator
 from owt.frontend.access.origins import Origins
 from owt.frontend.config.settings import Settings
@@ -24,6 +26,8 @@ from owt.frontend.sessions import waiting
 from owt.frontend.sessions.sessions import Sessions
 from owt.wire.call import Call, RequestFacts
 from owt.wire.messages import KeptRun
+
+log = logging.getLogger("owt")
 
 
 @dataclass
@@ -48,6 +52,7 @@ class Service:
     notebooks: Notebooks = field(init=False)
     recovery: Recovery = field(init=False)
     _earlier_end: float = 0.0
+    _unsaved: int = 0  # records that could not be written, as the log says
 
     def __post_init__(self) -> None:
         self.recovery = self.sessions.kernels.recovery
@@ -106,11 +111,35 @@ class Service:
         for run in self.runs.live():
             self._find_caller(run)
 
+    @property
+    def records_problem(self) -> str | None:
+        """Return what would be lost with this process, as its record could not be written, or None."""
+        sessions, runs = self.sessions.records, self.run_records
+        if sessions is None or runs is None:
+            return None
+        return unsaved.problem(runs.folder, runs.unsaved, sessions.unsaved)
+
     def check_records(self) -> None:
-        """Write the records that could not be written, if it is possible now."""
-        for records in (self.sessions.records, self.run_records):
-            if records is not None:
-                records.check()
+        """Write the records that could not be written, if it is possible now; log how many there are when
+        that has doubled, and that there are none any more."""
+        records = [item for item in (self.sessions.records, self.run_records) if item is not None]
+        for item in records:
+            item.check()
+        counts = [item.unsaved.number for item in records if item.unsaved is not None]
+        if not counts:
+            if self._unsaved:
+                log.warning("all records of runs and sessions have been written")
+            self._unsaved = 0
+        elif (count := max(1, sum(counts))) >= 2 * self._unsaved:
+            self._unsaved = count
+            log.warning("%s", self.records_problem)
+
+    async def settle_records(self) -> str | None:
+        """Write all records, if that is possible; return the `records_problem` that is left."""
+        self.check_records()
+        if self.run_records is not None:
+            await self.run_records.settle()
+        return self.records_problem
 
     def restore(self, kept: KeptRun) -> Run:
         """Return a run that a kernel has from an earlier frontend, or that was recorded."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from owt.cli.main import main as owt
 from owt.testing import Bystander, Gate, LiveServer, wait_until
 
 
@@ -73,7 +74,7 @@ def test_full_disk_refuses_new_sessions_and_disturbs_no_other(small_disk):
         assert all(path.stat().st_size for path in folder.glob("kernel-*.json"))
 
 
-def test_calls_are_kept_in_memory_while_the_disk_is_full(small_disk, tmp_path):
+def test_calls_are_kept_in_memory_while_the_disk_is_full(small_disk, tmp_path, capsys):
     gate = Gate(tmp_path)
     options = ("--runtime-dir", str(small_disk / "r"), "--keep", "5m", "--pool-min", "0")
     with LiveServer(*options) as server:
@@ -87,7 +88,13 @@ def test_calls_are_kept_in_memory_while_the_disk_is_full(small_disk, tmp_path):
         filler = fill(small_disk)
         large = f"'''{'x' * 5000}'''[:9]"
         run = server.call(large, session="s", detach=1).json()["run"]
-        assert f"run {run} will not outlive this server: [Errno 28]" in problem()
+        lost = "1 run is only in memory, and would be lost with this process"
+        assert problem().startswith(lost)
+        assert f"Make room in {small_disk}/r/sessions" in problem()
+        assert owt(["restart", "--runtime-dir", str(small_disk / "r")]) == 2
+        refusal = capsys.readouterr().err
+        assert f"no restart: {lost}" in refusal
+        assert "owt restart --discard" in refusal
         filler.unlink()
         wait_until(lambda: problem() is None)
         server.send_signal(signal.SIGKILL)

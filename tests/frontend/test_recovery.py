@@ -287,20 +287,37 @@ async def test_the_timeout_of_a_running_call_began_with_it(tmp_path: Path) -> No
 
 
 @async_test
-async def test_records_of_a_full_disk_are_a_problem_until_it_has_room(tmp_path: Path) -> None:
+async def test_records_of_a_full_disk_are_a_problem_until_it_has_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "sessions"
     folder.write_text("")
     stage = Stage(folder)
     run, _ = await stage.begin()
-    sessions, runs = stage.service.sessions.records, stage.service.run_records
+    queued = [stage.submit(detached()) for _ in range(2)]
+    sessions, service = stage.service.sessions.records, stage.service
     assert sessions is not None
-    assert runs is not None
-    stage.service.check_records()
-    assert "session s will not outlive" in str(sessions.problem)
-    assert f"run {run.id} will not outlive" in str(runs.problem)
+    for _ in range(2):
+        service.check_records()
+    problem = service.records_problem
+    assert problem is not None
+    assert problem.startswith("3 runs and 1 session are only in memory, and would be lost with this process")
+    assert f"Make room in {folder}" in problem
+    # Its kernel has it, so it goes on without a record.
+    assert run.record is not None
+    run.record.confirmed()
+    assert str(service.records_problem).startswith("2 runs and 1 session are ")
+    queued[0].cancel("cancelled")
+    await settle()
+    assert str(service.records_problem).startswith("1 run and 1 session are ")
+    # It is lost if the kernel has not begun it, and is killed.
+    run.take_back()
+    assert await service.settle_records() == service.records_problem
+    assert str(service.records_problem).startswith("2 runs and 1 session are ")
+    assert caplog.text.count("only in memory") == 1
     folder.unlink()
-    stage.service.check_records()
-    assert (sessions.problem, runs.problem) == (None, None)
+    assert await service.settle_records() is None
+    assert "have been written" in caplog.text
     assert [record.name for record in sessions.read()] == ["s"]
 
 

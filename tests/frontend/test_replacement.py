@@ -55,8 +55,11 @@ def test_settings_that_can_go_on_have_no_problem(options: dict[str, str]) -> Non
             {"certfile": "a", "keyfile": "b"},
             "--certfile (OWT_CERTFILE): a restart cannot change it from no TLS",
         ),
-        ({"preload": "json"}, "--preload (OWT_PRELOAD): a restart cannot change it"),
-        ({"fork": False}, "--fork (OWT_FORK): a restart cannot change it from True to False"),
+        (
+            {"preload": "json, csv"},
+            "--preload (OWT_PRELOAD): a restart cannot change it from none to json,csv;",
+        ),
+        ({"fork": False}, "--fork (OWT_FORK): a restart cannot change it from --fork to --no-fork;"),
         (
             {"max_sessions": "1"},
             "--max-sessions (OWT_MAX_SESSIONS): give at least 2, as many as there are now",

@@ -91,9 +91,8 @@ class HealthHandler(PageHandler):
 
 def _kept(service: Service) -> dict[str, object] | None:
     """Return what is known about a server whose sessions outlive its process (--keep), or None."""
-    history, records = service.history, service.sessions.records
-    host = service.sessions.kernels.host
-    if history is None or records is None or host is None:
+    history, host = service.history, service.sessions.kernels.host
+    if history is None or host is None:
         return None
     problem = "no process keeps the sessions any more: none could be started" if host.is_gone else None
     return {
@@ -103,5 +102,5 @@ def _kept(service: Service) -> dict[str, object] | None:
         "kept_seconds": history.kept_seconds,
         "host": host.pid,
         "host_restarts": host.restarts,
-        "problem": problem or records.problem or (service.run_records and service.run_records.problem),
+        "problem": problem or service.records_problem,
     }

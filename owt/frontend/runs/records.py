@@ -30,9 +30,10 @@ from typing import NamedTuple, get_args
 
 import msgspec
 
-from owt.frontend.logs import short_path
+from owt.frontend.runs.recorded_call import outline, size_of, with_body
 from owt.frontend.runs.runs import CancelReason, Run, RunState
-from owt.wire.call import Call, RequestFacts
+from owt.frontend.unsaved import Unsaved
+from owt.wire.call import Call
 from owt.wire.messages import KeptRun
 
 log = logging.getLogger("owt.runs")
@@ -56,13 +57,6 @@ _LIVE, _OUTLINE, _FORGOTTEN = 0, 0xFE, 0xFF
 _REASONS: tuple[CancelReason, ...] = get_args(CancelReason)
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(KeptRun)
-
-
-class Unsaved(NamedTuple):
-    """Number of records that are in memory only, and why."""
-
-    count: int
-    error: str
 
 
 class RecordedRun(NamedTuple):
@@ -135,7 +129,7 @@ class Record:
 
     def frame(self) -> bytearray:
         """Return the whole frame."""
-        return self._encode(_outline(self.run.call) if self.is_outline else self.run.call)
+        return self._encode(outline(self.run.call) if self.is_outline else self.run.call)
 
     def _encode(self, call: Call, body_size: int = 0) -> bytearray:
         """Return the frame, without a body of this size that is to follow it."""
@@ -220,7 +214,7 @@ class LargeRecord(Record):
         new = self._path.with_suffix(UNFINISHED)
         with open(new, "wb", buffering=0, opener=_open_private) as file:
             body = self.run.call.request.body
-            for part in (self._encode(_with_body(self.run.call, b""), len(body)), body):
+            for part in (self._encode(with_body(self.run.call, b""), len(body)), body):
                 rest = memoryview(part)
                 while rest:
                     rest = rest[file.write(rest) :]
@@ -327,7 +321,7 @@ class RunRecords:
         """Record a run, if a client can ask for its answer after the end of this frontend."""
         if not (run.detached or run.resumable) or run.ended or run.keep is None:
             return
-        if _size(run.call) > MAX_INLINE:
+        if size_of(run.call) > MAX_INLINE:
             record: Record = LargeRecord(self, self.folder / f"{run.id}{SUFFIX}")
         else:
             record = Record(self)
@@ -405,8 +399,9 @@ class RunRecords:
 
     async def settle(self) -> None:
         """Wait for the large records that are being written."""
-        tasks = [record.task for record in self._failed.values() if isinstance(record, LargeRecord)]
-        await asyncio.gather(*(task for task in tasks if task is not None))
+        large = [record for record in self._records.values() if isinstance(record, LargeRecord)]
+        if tasks := [record.task for record in large if record.task is not None]:
+            await asyncio.wait(tasks)
 
     def fail(self, record: Record, error: OSError) -> None:
         """Note that a record could not be written."""
@@ -481,7 +476,7 @@ def _decode(data: memoryview, record: Record) -> RecordedRun | None:
         return None
     record.sizes, record.is_outline = (sizes[0], sizes[1]), state == _OUTLINE
     if body:
-        kept = msgspec.structs.replace(kept, call=_with_body(kept.call, body))
+        kept = msgspec.structs.replace(kept, call=with_body(kept.call, body))
     return RecordedRun(record, kept, sent_to, number, unread_since, reason, record.is_outline)
 
 
@@ -492,20 +487,3 @@ def _created(recorded: RecordedRun) -> float:
 def _open_private(path: str | Path, flags: int) -> int:
     # It may have secrets.
     return os.open(path, flags, 0o600)
-
-
-def _size(call: Call) -> int:
-    """Return the size of a call, less what is always small."""
-    return len(call.request.body) + len(call.code or "") + len(call.kwargs or "")
-
-
-def _outline(call: Call) -> Call:
-    """Return what is needed of a call that a kernel has."""
-    request = call.request
-    facts = RequestFacts(request.method, short_path(request.path), "", (), b"", "", user=request.user)
-    fields = ("session", "sse", "sse_streams", "detach", "timeout")
-    return Call(facts, **{name: getattr(call, name) for name in fields})
-
-
-def _with_body(call: Call, body: bytes) -> Call:
-    return msgspec.structs.replace(call, request=msgspec.structs.replace(call.request, body=body))

@@ -19,6 +19,7 @@ from msgspec import Struct, field
 
 from owt.frontend.kernels.kernel import Kernel
 from owt.frontend.sessions.events import KernelEvent, SessionObservers
+from owt.frontend.unsaved import Unsaved
 
 log = logging.getLogger("owt.sessions")
 
@@ -68,16 +69,23 @@ _decoder = msgspec.json.Decoder(SessionRecord)
 
 
 class Records:
-    """The records of all named sessions. `problem` is why one could not be written, or None.
+    """The records of all named sessions.
 
     `ending` is why kernels of an earlier frontend have ended that were not kept.
     """
 
     def __init__(self, folder: Path, ending: str = "has ended") -> None:
-        self.problem: str | None = None
         self.ending = ending
         self._folder = folder
-        self._missing: dict[Path, tuple[str, Struct]] = {}
+        # Records that could not be written, each with its session or None, and the last reason.
+        self._missing: dict[Path, tuple[str | None, Struct]] = {}
+        self._error = ""
+
+    @property
+    def unsaved(self) -> Unsaved | None:
+        """Return how many sessions have a record in memory only, as it could not be written, or None."""
+        names = {session for session, _ in self._missing.values() if session is not None}
+        return Unsaved(len(names), self._error) if self._missing else None
 
     def read(self) -> list[SessionRecord]:
         """Return the records that an earlier frontend has left."""
@@ -125,8 +133,6 @@ class Records:
         """Write what could not be written before, if there is anything, and if it is possible now."""
         for path, (session, record) in list(self._missing.items()):
             self._write(path, session, record)
-        if not self._missing:
-            self.problem = None
 
     def write_notebook(self, session: str, notebook: Struct) -> None:
         """Record the notebook that runs in a session."""
@@ -138,13 +144,13 @@ class Records:
 
     def write_gateway(self, part: str, record: Struct) -> None:
         """Record a part of what the gateway has told Jupyter's clients."""
-        self._write(self._gateway_path(part), part, record)
+        self._write(self._gateway_path(part), None, record)
 
     def read_gateway(self, part: str, kind: type[_Record]) -> _Record | None:
         """Return a part of what the gateway had told Jupyter's clients, or None."""
         return _read(self._gateway_path(part), kind)
 
-    def _write(self, path: Path, session: str, record: Struct) -> None:
+    def _write(self, path: Path, session: str | None, record: Struct) -> None:
         new = path.with_suffix(".new")
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -153,13 +159,8 @@ class Records:
                 file.write(msgspec.json.encode(record))
             new.replace(path)
             self._missing.pop(path, None)
-            if not self._missing:
-                self.problem = None
         except OSError as error:
-            self._missing[path] = session, record
-            problem, self.problem = self.problem, f"session {session} will not outlive this server: {error}"
-            if problem is None:
-                log.warning("%s", self.problem)
+            self._missing[path], self._error = (session, record), str(error)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.json"

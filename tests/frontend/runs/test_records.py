@@ -218,16 +218,16 @@ def test_records_that_cannot_be_written_are_written_later(frontend: Frontend) ->
         run, ended = frontend.submit(detached()), frontend.submit(detached())
         ended.feed([DONE])
         frontend.records.check()
-        problem = frontend.records.problem
+        unsaved = frontend.records.unsaved
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert problem is not None
-    assert f"run {run.id} will not outlive this server" in problem
+    assert unsaved is not None
+    assert unsaved.number == 1
     assert len(frontend.next()) == 1
     run.number = 3
     run.note()
     frontend.records.check()
-    assert frontend.records.problem is None
+    assert frontend.records.unsaved is None
     assert [earlier.number for earlier in frontend.next()] == [0, 3]
 
 
@@ -236,10 +236,10 @@ def test_a_file_in_the_place_of_the_folder_is_a_problem_until_it_is_gone(tmp_pat
     folder.write_text("")
     frontend = Frontend(folder)
     run = frontend.submit(detached())
-    assert frontend.records.problem is not None
+    assert frontend.records.unsaved is not None
     folder.unlink()
     frontend.records.check()
-    assert frontend.records.problem is None
+    assert frontend.records.unsaved is None
     assert ids(frontend.next()) == [run.id]
 
 
@@ -254,9 +254,10 @@ def test_a_header_that_cannot_be_changed_is_a_problem_until_the_log_is_new(
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", fail)
         first.feed([DONE])
-    assert "cannot be changed: [Errno 5]" in str(frontend.records.problem)
+    # The call that has ended would run again.
+    assert frontend.records.unsaved == (0, "[Errno 5] Input/output error")
     frontend.records.check()
-    assert frontend.records.problem is None
+    assert frontend.records.unsaved is None
     assert ids(frontend.next()) == [second.id]
 
 

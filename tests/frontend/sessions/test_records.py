@@ -266,11 +266,11 @@ async def test_records_that_cannot_be_written_or_read_are_told(tmp_path: Path, c
     stage = Stage(tmp_path)
     stage.folder.write_text("not a folder")
     stage.sessions.create("a")
-    assert stage.records.problem is not None
-    assert "session a will not outlive this server" in stage.records.problem
+    assert stage.records.unsaved is not None
+    assert stage.records.unsaved.number == 1
     stage.folder.unlink()
     stage.records.write(stage.sessions.find("a"))
-    assert stage.records.problem is None
+    assert stage.records.unsaved is None
     (stage.folder / "b.json").write_text("{")
     assert [record.name for record in stage.records.read()] == ["a"]
     assert "b.json cannot be read" in caplog.text
