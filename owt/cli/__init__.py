@@ -4,6 +4,7 @@
     options        options that several commands share
     serve          owt serve
     lifecycle      owt status, restart, stop
+    place          place of a server: its runtime directory and its process
     call           owt call; `input` is sent meanwhile, and `output` writes the response or the events
     session        owt session list, show, delete, restart, interrupt; owt endpoints
     runs           owt runs list, show, cancel, logs; owt cache show, clear

@@ -6,74 +6,21 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from owt.cli import tables
+from owt.cli.options import identity_options
+from owt.cli.place import PLACE, Place, find_place
 from owt.cli.serve import given_options, setting_options
 from owt.errors import ConfigError, OwtError, Unreachable, counted
 
-if TYPE_CHECKING:
-    from owt.frontend.config.settings import Settings
-    from owt.frontend.kernels.host import Host
-
 STOP_TIMEOUT = 60.0
 """Seconds that the end of a server may take."""
-
-PLACE = ("address", "port", "unix_socket", "runtime_dir")
-"""Settings that say where a server is."""
-
-
-class Place:
-    """The place of a server: `path` is its runtime directory with `--keep`, `pid` the process id of the
-    server or None, and `host` the template that waits for the next one."""
-
-    def __init__(self, settings: Settings) -> None:
-        from owt.frontend import kept_dir
-        from owt.frontend.kernels.host import Host
-        from owt.wire.template import HOST_SOCKET
-
-        self.path = kept_dir.kept_path(settings)
-        self.history = kept_dir.read_history(self.path)
-        self.pid = kept_dir.frontend_of(self.path) or _listening_process(settings)
-        self.host: Host | None = None
-        if self.pid is None and self.path.exists():
-            self.host = Host.find(str(self.path / HOST_SOCKET))
-        if self.pid is None and self.host is None:
-            place = settings.unix_socket or f"{settings.address}:{settings.port}"
-            raise Unreachable(f"no server of this user serves at {place}, and none has left sessions there")
-
-    def document(self) -> dict[str, Any]:
-        """Return what is known about the server."""
-        history, ready = self.history, self.host and self.host.ready
-        return {
-            "server": self.pid,
-            "url": history and history.url,
-            "started": history and history.started,
-            "restarts": history and history.restarts,
-            "restarted": history and history.restarted,
-            "without_server_since": ready and ready.since,
-            "kept_for": f"{ready.keep:.0f} s more" if ready else history and f"{history.keep:g} s",
-            "kept_by": self.host and self.host.pid,
-            "runtime_dir": None if history is None else str(self.path),
-            "sessions": sorted(path.stem for path in Path(self.path, "sessions").glob("*.json")),
-        }
-
-
-def find_place(options: Mapping[str, Any]) -> Place:
-    """Return the place that these options, or the environment, say. Raises `Unreachable`."""
-    from owt.frontend.config.settings import Settings
-
-    # What else the environment says about a server has no effect here.
-    environ = {f"OWT_{name.upper()}": os.environ.get(f"OWT_{name.upper()}", "") for name in PLACE}
-    chosen = {name: options.get(name) for name in PLACE}
-    return Place(Settings.from_options({**chosen, "insecure": True}, environ))
 
 
 def _place_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -97,16 +44,30 @@ def _place_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON")
+@identity_options
 @_place_options
-def status(place: Place, as_json: bool) -> None:
+def status(place: Place, as_json: bool, auth: str | None, token: str | None) -> None:
     """Show the server of this user at an address, and the sessions that outlive it.
 
-    Give the options of `owt serve`. The exit status is 3 if there is neither.
+    Give the options of `owt serve`. A server without --keep wants credentials to say which sessions it has.
+    The exit status is 0 if there is a server, or sessions wait for one, 3 if there is neither, and 2 if the
+    options do not fit together.
     """
-    document = place.document()
+    document, sessions, problem = place.document(), None, None
     if place.host is not None:
         place.host.close()
-    click.echo(json.dumps(document, indent=2) if as_json else tables.facts(document), nl=as_json)
+    try:
+        sessions = place.sessions(auth, token)
+    except OwtError as error:
+        problem = f"its sessions are not known: {error}"
+    if as_json:
+        click.echo(json.dumps({**document, "sessions": sessions, "problem": problem}, indent=2))
+        return
+    if (seconds := document["kept_for"]) is not None:
+        more = " more" if place.host else ""
+        document["kept_for"] = f"{seconds:g} s{more}" if place.is_kept else "not kept (no --keep)"
+    facts = {**document, "sessions": sessions, **({"problem": problem} if problem else {})}
+    click.echo(tables.facts(facts), nl=False)
 
 
 @click.command("restart")
@@ -138,7 +99,8 @@ def restart(context: click.Context, /, discard: bool, **values: Any) -> None:
             options[row.name] = absolute[0] if isinstance(value, str) else absolute
     place = find_place(options)
     if place.host is not None:
-        count, kept = len(place.document()["sessions"]), f"{place.host.ready.keep:.0f} s"
+        assert place.path is not None
+        count, kept = len(kept_dir.recorded_sessions(place.path)), f"{place.host.ready.keep:.0f} s"
         place.host.close()
         if not discard:
             verb = "is" if count == 1 else "are"
@@ -146,10 +108,13 @@ def restart(context: click.Context, /, discard: bool, **values: Any) -> None:
                 f"no server; {counted(count, 'session')} {verb} kept for {kept}: start it by owt serve"
             )
         kept_dir.KeptDirectory(place.path, (sys.executable, "-I", REAPER), discard=DISCARDED).close()
-        click.echo(f"ended {counted(count, 'session')}; no server is there: start it by owt serve")
+        click.echo(
+            f"ended {counted(count, 'session')}; no server is there: start it by owt serve. It tells the "
+            f"reason to their clients; until then, {place.path} has their names"
+        )
         return
     assert place.pid is not None
-    if kept_dir.frontend_of(place.path) is None:
+    if place.path is None or not place.is_kept:
         raise ConfigError(f"the server (process {place.pid}) has no --keep: {NEEDS_KEEP}")
     with Orders(place.path) as orders:
         outcome = orders.give(Order(options, discard), place.pid)
@@ -186,40 +151,3 @@ def stop(place: Place) -> None:
     except psutil.TimeoutExpired:
         raise OwtError(f"the server (process {place.pid}) has not ended in {STOP_TIMEOUT:.0f} s") from None
     click.echo(f"ended the server (process {place.pid})")
-
-
-def _listening_process(settings: Settings) -> int | None:
-    """Return the process id of the server that listens at the address, or None."""
-    import psutil
-
-    if settings.runtime_dir is not None:
-        # The address of its server need not be the default one.
-        return None
-    if settings.unix_socket is not None:
-        pids = _peer(os.path.abspath(settings.unix_socket))
-    else:
-        pids = {
-            item.pid
-            for item in psutil.net_connections("tcp")
-            if item.status == psutil.CONN_LISTEN and item.laddr[1:] == (settings.port,)
-        }
-    for pid in pids - {None}:
-        try:
-            words = " ".join(psutil.Process(pid).cmdline()).split()
-        except psutil.Error:
-            continue
-        if "serve" in words and "owt" in [os.path.basename(word) for word in words]:
-            return pid
-    return None
-
-
-def _peer(path: str) -> set[int | None]:
-    """Return the process id of the server of a Unix socket."""
-    from owt.frontend.kernels.host import peer
-
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        try:
-            client.connect(path)
-            return {peer(client)[0]}
-        except (OSError, AttributeError):
-            return set()

@@ -35,7 +35,7 @@ from owt.frontend.descriptors import Descriptors
 from owt.frontend.endpoints import Endpoints
 from owt.frontend.http.listener import Listener
 from owt.frontend.http.sockets import ListeningSockets, open_sockets
-from owt.frontend.kept_dir import History, KeptDirectory, kept_path
+from owt.frontend.kept_dir import History, KeptDirectory, kept_path, write_history
 from owt.frontend.kernels.kernels import Kernels, check_kernelspec, kernelspecs
 from owt.frontend.kernels.template import REAPER, Keeping, TemplateProcess
 from owt.frontend.kernels.templates import Templates
@@ -271,6 +271,8 @@ class Frontend:
             except ConfigError:
                 self._sockets.remove()
                 raise
+            # For `owt status`.
+            write_history(self._runtime_dir.path, History(self._sockets.url, time.time(), 0))
         self.url = self._sockets.url
         runtime_dir, server_id = self._runtime_dir.path, self._runtime_dir.server_id
         self._parts = build(

@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from owt.errors import ConfigError
 from owt.frontend.config.settings import Settings
 from owt.frontend.kernels.host import Host
-from owt.frontend.runtime_dir import ID_FILE, MAX_LENGTH, PREFIX, SESSIONS, RuntimeDirectory
+from owt.frontend.runtime_dir import ID_FILE, MAX_LENGTH, PREFIX, SESSIONS, RuntimeDirectory, problem_of
 from owt.wire.template import HOST_SOCKET
 
 log = logging.getLogger("owt")
@@ -52,8 +52,8 @@ _OWN_FILE = re.compile(
 class History(Struct, frozen=True):
     """Facts about a server whose frontend may change: the URL, the times when the first frontend and the
     present one started (in seconds since 1970; None: the first one is here), the number of frontends that
-    followed the first, the seconds without one, and `keep`, the maximum. `boot` is the id of the machine's
-    start, and `ending` why the kernels have ended without a frontend, if that is known."""
+    followed the first, the seconds without one, and `keep`, the maximum (0: without --keep). `boot` is the id
+    of the machine's start, and `ending` why the kernels have ended without a frontend, if that is known."""
 
     url: str
     started: float
@@ -68,11 +68,33 @@ class History(Struct, frozen=True):
 def read_history(path: Path) -> History | None:
     """Return the history of the server in this runtime directory of this user, or None if there is none."""
     try:
-        if not _is_own(path):
+        if not is_own(path):
             return None
         return msgspec.json.decode((path / HISTORY).read_bytes(), type=History)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+def write_history(path: str, history: History) -> None:
+    """Write the history of the server in this runtime directory, if that is possible."""
+    with contextlib.suppress(OSError):
+        Path(path, HISTORY).write_bytes(msgspec.json.encode(history))
+
+
+def ending_of(path: Path) -> str:
+    """Return why the kernels of a server have ended of which no process lives, in words that follow "the
+    kernel"."""
+    history = read_history(path)
+    if history is not None and history.ending:
+        return history.ending
+    if history is not None and history.boot != boot_id():
+        return "ended, because the machine was restarted"
+    return "ended with the server and the process that kept it"
+
+
+def recorded_sessions(path: Path) -> list[str]:
+    """Return the names of the sessions that have records in this runtime directory."""
+    return sorted(record.stem for record in Path(path, SESSIONS).glob("*.json"))
 
 
 def boot_id() -> str:
@@ -87,7 +109,7 @@ def frontend_of(path: Path) -> int | None:
     """Return the process id of the frontend that serves from this runtime directory of this user, or None."""
     try:
         # Its place may be in a folder where every user can make one, with any number in it.
-        if not _is_own(path):
+        if not is_own(path):
             return None
         with open(path / FRONTEND_LOCK) as lock:
             try:
@@ -142,6 +164,7 @@ class KeptDirectory(RuntimeDirectory):
         # Records of sessions and calls whose kernels have ended with the processes of the earlier server.
         self._lost: dict[str, bytes] = {}
         self._frontend_lock = -1 if lock is None else lock
+        self._is_new = False
         start = time.monotonic()
         while not self._open(reaper, time.monotonic() - start):
             time.sleep(RETRY_INTERVAL)
@@ -150,13 +173,14 @@ class KeptDirectory(RuntimeDirectory):
         """Take both locks, or that of the frontend and the template's connection. Returns False if something
         ends meanwhile."""
         try:
-            _make(self.path)
+            self._is_new = _make(self.path) or self._is_new
             is_first = self._lock_frontend()
             directory = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise ConfigError(f"--runtime-dir: {error}") from None
+            self._give_up()
+            raise ConfigError(f"--runtime-dir: {problem_of(error, self.path)}") from None
         if not is_first:
             os.close(directory)
             if elapsed < TAKEOVER_TIMEOUT:
@@ -171,7 +195,11 @@ class KeptDirectory(RuntimeDirectory):
                 os.close(directory)
                 return False
             self._lock = directory
-            return self._begin(reaper)
+            try:
+                return self._begin(reaper)
+            except OSError as error:
+                self._give_up()
+                raise ConfigError(f"--runtime-dir: {problem_of(error, self.path)}") from None
         os.close(directory)
         self.host = Host.find(os.path.join(self.path, HOST_SOCKET))
         if self.host is not None and self._discard is not None:
@@ -202,13 +230,13 @@ class KeptDirectory(RuntimeDirectory):
                 (folder / name).touch(0o600)
                 (folder / name).write_bytes(record)
             return True
-        self.ending = "ended with the server and the process that kept it"
-        if (history := read_history(Path(self.path))) is not None:
-            if history.boot != boot_id():
-                self.ending = "ended, because the machine was restarted"
-            self.ending = history.ending or self.ending
-        log.warning("cleaning up after a server whose processes have ended: %s", self.path)
+        self.ending = ending_of(Path(self.path))
         self._lost = dict(self._records())
+        log.warning(
+            "cleaning up after a server whose processes have ended: %s. These sessions have lost their "
+            "state, as the kernel of each %s: %s",
+            self.path, self.ending, ", ".join(recorded_sessions(Path(self.path))) or "none",
+        )  # fmt: skip
         os.close(self._lock)
         subprocess.run([*reaper, server_id, self.path, "all"], stdin=subprocess.DEVNULL, check=False)
         return False
@@ -219,6 +247,11 @@ class KeptDirectory(RuntimeDirectory):
             for path in Path(self.path, SESSIONS).iterdir():
                 if path.suffix in RECORDS:
                     yield path.name, path.read_bytes()
+
+    def _give_up(self) -> None:
+        """Remove the directory if this server has made it, and it has no records of an earlier one."""
+        if self._is_new and not self._lost:
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def take_over(self, lock: int) -> None:
         """Use this descriptor of the locked directory, which the template has kept."""
@@ -248,8 +281,7 @@ class KeptDirectory(RuntimeDirectory):
             history = replace(
                 history, url=url, keep=keep, restarts=restarts, kept_seconds=kept, restarted=time.time()
             )
-        with contextlib.suppress(OSError):
-            Path(self.path, HISTORY).write_bytes(msgspec.json.encode(history))
+        write_history(self.path, history)
         return history
 
     def discard(self) -> None:
@@ -275,8 +307,7 @@ class KeptDirectory(RuntimeDirectory):
 
     def close(self) -> None:
         """Leave the directory, with the reason `ending`, to the next server."""
-        history = History("", time.time(), 0, boot=boot_id(), ending=self.ending)
-        Path(self.path, HISTORY).write_bytes(msgspec.json.encode(history))
+        write_history(self.path, History("", time.time(), 0, boot=boot_id(), ending=self.ending))
         os.close(self._lock)
         os.close(self._frontend_lock)
 
@@ -317,17 +348,34 @@ def _is_at(descriptor: int, path: str) -> bool:
         return False
 
 
-def _is_own(path: str | Path) -> bool:
+def is_own(path: str | Path) -> bool:
     """Return True for a directory of this user. Raises OSError if there is none."""
     status = os.lstat(path)
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
 
 
-def _make(path: str) -> None:
-    """Make the directory, or check that it is one of owt's. Raises `ConfigError`."""
+def check_owner(path: Path) -> None:
+    """Raise `ConfigError` for a path that is not a directory of this user, if something is there."""
+    try:
+        if is_own(path):
+            return
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigError(f"--runtime-dir: {problem_of(error, path)}") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise ConfigError(f"--runtime-dir: {path} belongs to another user (uid {status.st_uid})")
+    kind = "link" if stat.S_ISLNK(status.st_mode) else "file"
+    raise ConfigError(f"--runtime-dir: {path} is a {kind}; give a directory")
+
+
+def _make(path: str) -> bool:
+    """Make the directory, or check that it is one of owt's. Returns True if it is new. Raises `ConfigError`
+    and OSError."""
+    is_new = not os.path.lexists(path)
     os.makedirs(path, 0o700, exist_ok=True)
-    if not _is_own(path):
-        raise ConfigError(f"--runtime-dir: {path} is not a directory of this user")
+    check_owner(Path(path))
     # It is removed at the end, with all that is in it.
     if foreign := [name for name in os.listdir(path) if not _OWN_FILE.fullmatch(name)]:
         raise ConfigError(
@@ -335,3 +383,4 @@ def _make(path: str) -> None:
             f"{foreign[0]}"
         )
     os.chmod(path, 0o700)
+    return is_new

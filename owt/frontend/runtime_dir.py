@@ -107,6 +107,24 @@ class RuntimeDirectory:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
+def problem_of(error: OSError, path: str | Path) -> str:
+    """Return why the directory at this path cannot be used, and what to do."""
+    place = os.path.abspath(path)
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    match error:
+        case FileExistsError() | NotADirectoryError():
+            return f"{place} is a file; give a directory"
+        case FileNotFoundError():
+            return f"{os.path.abspath(path)} does not exist; make it, or give another directory"
+        case PermissionError():
+            return (
+                f"this user (uid {os.geteuid()}) cannot write to {place}; give another directory, or change "
+                "its permissions"
+            )
+    return f"{place} cannot be written to: {error.strerror or error}; make room, or give another directory"
+
+
 def _make(base: Path | None) -> str:
     if base is not None:
         bases = [str(base)]
@@ -120,5 +138,5 @@ def _make(base: Path | None) -> str:
         try:
             return tempfile.mkdtemp(prefix=PREFIX, dir=place)
         except OSError as error:
-            problem = str(error)
+            problem = problem_of(error, place)
     raise ConfigError(f"--runtime-dir: {problem}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -58,7 +59,7 @@ def test_the_directory_of_another_user_is_refused_and_not_believed(
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     assert frontend_of(folder) is None
     assert read_history(folder) is None
-    with pytest.raises(ConfigError, match="is not a directory of this user"):
+    with pytest.raises(ConfigError, match=rf"belongs to another user \(uid {os.getuid()}\)"):
         KeptDirectory(folder, REAPER_COMMAND)
 
 
@@ -108,6 +109,18 @@ def test_a_server_that_cannot_start_leaves_the_records_of_an_earlier_one(folder:
     assert (folder / "sessions" / "a.json").read_text() == "a record"
     assert third.ending == reason
     close(third)
+
+
+def test_a_full_disk_leaves_no_new_directory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for owner, name in ((os, "pwrite"), (Path, "write_text")):
+        with monkeypatch.context() as full:
+            full.setattr(owner, name, write)
+            with pytest.raises(ConfigError, match="No space left on device; make room"):
+                KeptDirectory(folder, REAPER_COMMAND)
+        assert not folder.exists()
 
 
 def test_the_history_begins_with_the_first_frontend(directory: KeptDirectory, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import stat
 import sys
@@ -14,7 +15,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from owt.errors import ConfigError
-from owt.frontend.runtime_dir import MAX_LENGTH, RuntimeDirectory
+from owt.frontend.runtime_dir import MAX_LENGTH, RuntimeDirectory, problem_of
 
 
 @pytest.fixture
@@ -90,3 +91,16 @@ def test_a_removed_directory_is_made_again_and_locked(
 def test_a_path_that_is_too_long_for_sockets_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--runtime-dir: its path is longer than"):
         RuntimeDirectory(tmp_path / ("x" * MAX_LENGTH), "0123")
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (PermissionError(), rf"this user \(uid {os.geteuid()}\) cannot write to FOLDER; give another"),
+        (FileNotFoundError(), "FOLDER/a/b does not exist; make it"),
+        (NotADirectoryError(), "FOLDER is a file; give a directory"),
+        (OSError(28, "full"), "FOLDER cannot be written to: full; make room"),
+    ],
+)
+def test_a_problem_with_a_directory_says_what_to_do(error: OSError, problem: str, tmp_path: Path) -> None:
+    assert re.match(problem.replace("FOLDER", str(tmp_path)), problem_of(error, tmp_path / "a" / "b"))

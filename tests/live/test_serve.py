@@ -66,6 +66,8 @@ def test_a_port_in_use_is_one_line_and_status_2():
         (["--address", "999.1.1.1"], "999.1.1.1"),
         (["--address", "0.0.0.0"], "--insecure"),
         (["--runtime-dir", "/nonexistent/folder"], "/nonexistent/folder"),
+        (["--runtime-dir", __file__], f"{__file__} is a file; give a directory"),
+        (["--runtime-dir", __file__, "--keep", "1m"], f"{__file__} is a file; give a directory"),
         (["--kernel", "a b"], "--kernel"),
         (["--kernel", "none"], "--kernel: there is no such kernelspec; got 'none'. There are: owt"),
         (["--preload", "1x"], "--preload"),
@@ -219,4 +221,4 @@ def test_deleted_sessions_leave_no_descriptors_and_no_files():
             server.call("1", session=f"s{n}")
             server.ask("DELETE", f"/_owt/sessions/s{n}")
         wait_until(lambda: descriptors() <= before)
-        wait_until(lambda: [file.name for file in folder.iterdir()] == ["server-id"])
+        wait_until(lambda: {file.name for file in folder.iterdir()} == {"server-id", "frontend.json"})
