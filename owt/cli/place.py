@@ -23,6 +23,10 @@ WILDCARDS = ("0.0.0.0", "::")
 """Addresses at which a server is reached by every address of its machine."""
 
 
+HIDDEN = 0
+"""Process id of a process that the system does not show to this user."""
+
+
 class Place:
     """The place of a server: `path` is its runtime directory, or None if that was removed, `pid` the process
     id of the server or None, and `host` the template that waits for the next one."""
@@ -46,7 +50,8 @@ class Place:
         elif settings.runtime_dir is None or is_address_given:
             self._find_listening(settings, explicit)
         if self.pid is None and self.host is None:
-            raise Unreachable(_nothing(settings, kept_dir.kept_path(settings)))
+            is_hidden = settings.runtime_dir is None and HIDDEN in _listening(settings, explicit)
+            raise Unreachable(_nothing(settings, kept_dir.kept_path(settings), is_hidden=is_hidden))
         self.history = self._read_history()
 
     @property
@@ -118,14 +123,15 @@ class Place:
         return self.pid is not None or self.host is not None
 
     def _check_address(self, settings: Settings, explicit: set[str]) -> None:
-        pid = self.pid or (self.host and self.host.pid)
-        if pid in _listening(settings, explicit):
-            return
-        if self.host is not None:
-            self.host.close()
         from owt.frontend import kept_dir
 
         assert self.path is not None
+        place = Path(os.path.realpath(self.path))
+        # The template has the sockets and the directory, too, and the system may name it only.
+        if any(_directory_of(pid) == place for pid in _listening(settings, explicit)):
+            return
+        if self.host is not None:
+            self.host.close()
         history = kept_dir.read_history(self.path)
         names = [name for name in PLACE if name in explicit and name != "runtime_dir"]
         options = ", ".join(f"--{name.replace('_', '-')} (OWT_{name.upper()})" for name in names)
@@ -138,7 +144,7 @@ class Place:
         """Find the server that listens at the address. Its process may have any title."""
         import psutil
 
-        base = None if settings.runtime_dir is None else Path(os.path.abspath(settings.runtime_dir))
+        base = None if settings.runtime_dir is None else Path(os.path.realpath(settings.runtime_dir))
         for pid in _listening(settings, explicit):
             try:
                 process = psutil.Process(pid)
@@ -148,13 +154,7 @@ class Place:
             except psutil.Error:
                 continue
             is_titled = "serve" in words and "owt" in [os.path.basename(word) for word in words]
-            try:
-                path = _directory_of(pid)
-            except PermissionError:
-                raise ConfigError(
-                    f"the process {pid} listens at {address_of(settings)}, and the system does not say from "
-                    "which directory; give --runtime-dir"
-                ) from None
+            path = _directory_of(pid)
             if base is not None and (path is None or base not in (path, path.parent)):
                 continue
             if path is None:
@@ -188,8 +188,9 @@ def address_of(settings: Settings) -> str:
     return str(settings.unix_socket or f"{settings.address}:{settings.port}")
 
 
-def _nothing(settings: Settings, path: Path) -> str:
-    """Return the message that there is neither a server nor sessions that go on."""
+def _nothing(settings: Settings, path: Path, *, is_hidden: bool) -> str:
+    """Return the message that there is neither a server nor sessions that go on. `is_hidden` says that a
+    process listens at the address that the system does not show."""
     from owt.frontend import kept_dir
 
     where = f"at {address_of(settings)}" if settings.runtime_dir is None else f"from {path}"
@@ -200,44 +201,46 @@ def _nothing(settings: Settings, path: Path) -> str:
             "server there tells it to their clients"
         )
     hint = "" if settings.runtime_dir is None else "; a server without --keep is found by its --port"
+    if is_hidden:
+        hint = "; if the process that listens there is your server, give its --runtime-dir"
     return f"no server of this user serves {where}, and none has left sessions there{hint}"
 
 
 def _listening(settings: Settings, explicit: set[str]) -> list[int]:
-    """Return the processes that have a socket which listens at the address, the most likely ones first. The
-    address counts only if it is given."""
+    """Return the processes that have a socket which listens at the address, the most likely ones first, and
+    `HIDDEN` for one that the system does not name. The address counts only if it is given."""
     import psutil
 
     if settings.unix_socket is not None:
         path = os.path.abspath(settings.unix_socket)
-        return [item.pid for item in psutil.net_connections("unix") if item.pid and str(item.laddr) == path]
+        return [item.pid or HIDDEN for item in psutil.net_connections("unix") if str(item.laddr) == path]
     addresses: set[str] = set()
     with suppress(OSError):
         for *_, address in socket.getaddrinfo(settings.address, None, type=socket.SOCK_STREAM):
             addresses.add(str(address[0]))
     pids: list[int] = []
     for item in psutil.net_connections("tcp"):
-        if item.status != psutil.CONN_LISTEN or not item.pid:
+        if item.status != psutil.CONN_LISTEN:
             continue
+        pid = item.pid or HIDDEN
         ip, port, *_ = tuple(item.laddr)
         if settings.port not in (0, port):
             continue
         if ip in addresses:
-            pids.insert(0, item.pid)
+            pids.insert(0, pid)
         elif "address" not in explicit or ip in WILDCARDS:
-            pids.append(item.pid)
+            pids.append(pid)
     return list(dict.fromkeys(pids))
 
 
 def _directory_of(pid: int) -> Path | None:
-    """Return the runtime directory that the process holds, or None. Raises PermissionError if the system does
-    not say it."""
+    """Return the runtime directory that the process holds, without links in its path, or None."""
     from owt.frontend import kept_dir
     from owt.frontend.runtime_dir import ID_FILE
 
     try:
         descriptors = os.listdir(f"/proc/{pid}/fd")
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:
         return None
     for number in descriptors:
         try:

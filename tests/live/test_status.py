@@ -78,8 +78,9 @@ def test_a_server_without_keep_says_that_nothing_is_kept(
 def test_the_port_finds_a_server_in_any_directory(
     kept: LiveServer, folder: Path, status: Status, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    document = status("--port", str(kept.port))
-    assert document == status("--runtime-dir", str(folder / "k"))
+    port, place = ("--port", str(kept.port)), ("--runtime-dir", str(folder / "k"))
+    document = status(*port)
+    assert document == status(*place) == status(*port, *place)
     assert (document["server"], document["runtime_dir"]) == (kept.pid, str(folder / "k"))
     assert (document["kept_for"], document["sessions"]) == (600, ["tour"])
     assert owt(["restart", "--port", str(kept.port)]) == 0
