@@ -5,6 +5,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -95,6 +96,22 @@ def test_calls_are_kept_in_memory_while_the_disk_is_full(small_disk, tmp_path, c
         refusal = capsys.readouterr().err
         assert f"no restart: {lost}" in refusal
         assert "owt restart --discard" in refusal
+        filler.unlink()
+        wait_until(lambda: problem() is None)
+        # The same for a call that comes during the restart.
+        responding = Gate(tmp_path, "responding")
+        with ThreadPoolExecutor() as threads:
+            response = threads.submit(server.call, responding.wait, session="other")
+            responding.reached()
+            command = ["restart", "--runtime-dir", str(small_disk / "r"), "--drain", "60"]
+            restarting = threads.submit(owt, command)
+            server.wait_for_log("restarting; running calls get 60 s")
+            filler = fill(small_disk)
+            server.call(large, session="s", detach=1)
+            responding.open()
+            assert response.result().status_code == 200
+            assert restarting.result() == 2
+        assert f"no restart: {lost}" in capsys.readouterr().err
         filler.unlink()
         wait_until(lambda: problem() is None)
         server.send_signal(signal.SIGKILL)
