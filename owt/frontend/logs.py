@@ -23,13 +23,12 @@ from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler
 
 from owt.errors import shortened
-from owt.wire.call import Call
+from owt.wire.call import Call, short_path
 from owt.wire.chunk import Chunk, Prompt, Stderr, Stdout
 from owt.wire.names import RUN_ID
 
 MAX_CODE = 200
-MAX_PATH = 200
-"""Maximum length of a call's code and of a path in the log, in characters."""
+"""Maximum length of a call's code in the log, in characters."""
 
 MAX_LINES = 200
 """Maximum number of lines of a run's output in the log in one second."""
@@ -265,11 +264,6 @@ def summary(request: HTTPServerRequest) -> str:
     """Return the method and path of a request. Of an absolute URL, scheme and authority are removed."""
     path = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/]*", "", request.path) or "/"
     return f"{request.method} {short_path(path)}"
-
-
-def short_path(path: str) -> str:
-    """Return a path with its middle cut out beyond `MAX_PATH` characters."""
-    return path if len(path) <= MAX_PATH else f"{path[: MAX_PATH - 30]} ... {path[-20:]}"
 
 
 def one_line(code: str) -> str:

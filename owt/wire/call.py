@@ -6,6 +6,7 @@ import hashlib
 from typing import Optional, Union
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 FIELDS = frozenset(
     {
@@ -33,6 +34,9 @@ FIELDS = frozenset(
 
 UNKNOWN_SIZE = -1
 """Size of a body that came in chunks, or compressed, and that was not complete when the call began."""
+
+MAX_PATH = 200
+"""Maximum number of characters of a path that is shown."""
 
 PERSONAL_HEADERS = ("authorization", "cookie", "forwarded", "x-forwarded-for", "x-real-ip")
 """Headers that identify a client, beside its address and its user."""
@@ -154,6 +158,25 @@ class Call(Struct, frozen=True, array_like=True):
     cwd: Optional[str] = None
     input_end: Optional[str] = None
 
+    def with_body(self, body: bytes) -> Call:
+        """Return the call with another body."""
+        return replace(self, request=replace(self.request, body=body))
+
+    def outline(self) -> Call:
+        """Return what is needed of a call that a kernel has begun: neither code nor arguments, and of the
+        request a short path, which is shown."""
+        facts = self.request
+        method, path = facts.method[:20], short_path(facts.path)
+        return Call(
+            RequestFacts(method, path, "", (), b"", "", scheme=facts.scheme, user=facts.user),
+            session=self.session,
+            sse=self.sse,
+            sse_streams=self.sse_streams,
+            detach=self.detach,
+            timeout=self.timeout,
+            input_end=self.input_end,
+        )
+
     @property
     def function_name(self) -> str:
         """Return the name of the function to call."""
@@ -171,3 +194,8 @@ class Call(Struct, frozen=True, array_like=True):
             digest.update(b"-" if data is None else b"%d:" % len(data))
             digest.update(data or b"")
         return int.from_bytes(digest.digest(), "big", signed=True)
+
+
+def short_path(path: str) -> str:
+    """Return a path with its middle cut out beyond `MAX_PATH` characters."""
+    return path if len(path) <= MAX_PATH else f"{path[: MAX_PATH - 30]} ... {path[-20:]}"

@@ -15,10 +15,10 @@ from owt.frontend.api.followers import no_such_run
 from owt.frontend.http import pages
 from owt.frontend.http.fields import cut
 from owt.frontend.http.handler import PageHandler
-from owt.frontend.logs import short_path
 from owt.frontend.problems import Problem
 from owt.frontend.runs.runs import Run
 from owt.frontend.sessions.session import Session
+from owt.wire.call import short_path
 from owt.wire.chunk import Stderr, Stdout
 from owt.wire.names import MAX_NAME_LENGTH, directory, environment, session_name
 

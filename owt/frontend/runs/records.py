@@ -30,7 +30,6 @@ from typing import NamedTuple, get_args
 
 import msgspec
 
-from owt.frontend.runs.recorded_call import outline, size_of, with_body
 from owt.frontend.runs.runs import CancelReason, Run, RunState
 from owt.frontend.unsaved import Unsaved
 from owt.wire.call import Call
@@ -129,7 +128,7 @@ class Record:
 
     def frame(self) -> bytearray:
         """Return the whole frame."""
-        return self._encode(outline(self.run.call) if self.is_outline else self.run.call)
+        return self._encode(self.run.call.outline() if self.is_outline else self.run.call)
 
     def _encode(self, call: Call, body_size: int = 0) -> bytearray:
         """Return the frame, without a body of this size that is to follow it."""
@@ -214,7 +213,7 @@ class LargeRecord(Record):
         new = self._path.with_suffix(UNFINISHED)
         with open(new, "wb", buffering=0, opener=_open_private) as file:
             body = self.run.call.request.body
-            for part in (self._encode(with_body(self.run.call, b""), len(body)), body):
+            for part in (self._encode(self.run.call.with_body(b""), len(body)), body):
                 rest = memoryview(part)
                 while rest:
                     rest = rest[file.write(rest) :]
@@ -321,7 +320,7 @@ class RunRecords:
         """Record a run, if a client can ask for its answer after the end of this frontend."""
         if not (run.detached or run.resumable) or run.ended or run.keep is None:
             return
-        if size_of(run.call) > MAX_INLINE:
+        if _size(run.call) > MAX_INLINE:
             record: Record = LargeRecord(self, self.folder / f"{run.id}{SUFFIX}")
         else:
             record = Record(self)
@@ -476,7 +475,7 @@ def _decode(data: memoryview, record: Record) -> RecordedRun | None:
         return None
     record.sizes, record.is_outline = (sizes[0], sizes[1]), state == _OUTLINE
     if body:
-        kept = msgspec.structs.replace(kept, call=with_body(kept.call, body))
+        kept = msgspec.structs.replace(kept, call=kept.call.with_body(body))
     return RecordedRun(record, kept, sent_to, number, unread_since, reason, record.is_outline)
 
 
@@ -487,3 +486,8 @@ def _created(recorded: RecordedRun) -> float:
 def _open_private(path: str | Path, flags: int) -> int:
     # It may have secrets.
     return os.open(path, flags, 0o600)
+
+
+def _size(call: Call) -> int:
+    """Return the size of a call, less what is always small."""
+    return len(call.request.body) + len(call.code or "") + len(call.kwargs or "")

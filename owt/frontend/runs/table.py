@@ -8,12 +8,13 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from owt.errors import AnswerLost, RunTaken
-from owt.frontend.logs import short_path
 from owt.frontend.runs.budget import JournalBudget
 from owt.frontend.runs.claims import Claim
 from owt.frontend.runs.runs import Run
-from owt.wire.call import Call, RequestFacts
+from owt.wire.call import Call
 from owt.wire.chunk import size
 from owt.wire.messages import KeptRun
 
@@ -180,13 +181,10 @@ class Runs:
     def run_ended(self, run: Run) -> None:
         """Keep the run with its output, but without its input, of which only a short path is shown."""
         self.drop(run)
-        request = run.call.request
-        facts = RequestFacts(request.method[:20], short_path(request.path), "", (), b"", "")
-        # The next frontend gets these by the record of the run.
-        sse, streams = run.call.sse, run.call.sse_streams
-        run.call = Call(facts, session=run.session, sse=sse, sse_streams=streams, detach=run.detached)
+        # Its record has this call, too.
+        run.call = replace(run.call.outline(), session=run.session, detach=run.detached, input_end=None)
         beside = [chunk for chunk in (run.journal.head, run.failure) if chunk and not run.journal.complete]
-        run.kept_bytes = run.journal.bytes + sum(map(size, beside)) + 4 * len(facts.path)
+        run.kept_bytes = run.journal.bytes + sum(map(size, beside)) + 4 * len(run.call.request.path)
         self._ended[run.id] = run
         self._ended_bytes += run.kept_bytes
         self.prune()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from owt.kernel import context
 from owt.kernel.body import Items
 from owt.kernel.calls.input import RunInput
-from owt.kernel.calls.kept_runs import KeptRun, without_input
+from owt.kernel.calls.kept_runs import KeptRun
 from owt.wire import messages
 
 MAX_WITHDRAWN = 1000
@@ -111,7 +111,7 @@ class RunTable:
             inputs = {run.id: run.opened_input for run in self._runs.values() if run.opened_input is not None}
             kept = [kept.describe(inputs.get(id)) for id, kept in self._kept.items()]
             others = [
-                messages.KeptRun(run.id, without_input(run.call), started=time.time())
+                messages.KeptRun(run.id, run.call.outline(), started=time.time())
                 for run in self._runs.values()
                 if run.kept is None and run.begun and not run.sender.closed
             ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from owt.wire import messages
-from owt.wire.call import Call, RequestFacts
+from owt.wire.call import Call
 from owt.wire.chunk import Done
 from owt.wire.journal import Journal
 from owt.wire.messages import Keep, Output
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 BATCH = 256 * 1024
 """Maximum size, in bytes, of what one message has of a journal."""
-
-MAX_PATH = 200
-"""Maximum number of characters of the path of a run that has ended."""
 
 
 class KeptRun:
@@ -62,7 +59,7 @@ class KeptRun:
         if output.chunks and isinstance(output.chunks[-1], Done):
             self._granted, self.ended_at = self.granted, time.time()
             # Nothing else is needed of it, and both may be large.
-            self.call, self._sender = without_input(self.call), None
+            self.call, self._sender = self.call.outline(), None
         return output
 
     def limit(self, size: int) -> None:
@@ -86,7 +83,7 @@ class KeptRun:
         call = self.call
         if self.started is not None and call.request.body:
             # It will not be sent again.
-            call = replace(call, request=replace(call.request, body=b""))
+            call = call.with_body(b"")
         return messages.KeptRun(
             self.run, call, self.keep, self.started, self._journal.dropped, self.granted, received,
             self.ended_at, ended,
@@ -96,13 +93,3 @@ class KeptRun:
         """Yield what is kept of the output."""
         for chunks in self._journal.since(self._journal.first, BATCH):
             yield Output(self.run, tuple(chunks))
-
-
-def without_input(call: Call) -> Call:
-    """Return a call without its code and its request, of which a short path is left."""
-    request = call.request
-    facts = RequestFacts(request.method[:20], request.path[:MAX_PATH], "", (), b"", "", scheme=request.scheme)
-    return Call(
-        facts, session=call.session, sse=call.sse, sse_streams=call.sse_streams, detach=call.detach,
-        input_end=call.input_end,
-    )  # fmt: skip
