@@ -125,11 +125,11 @@ def http(server: LiveServer) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def session(request: pytest.FixtureRequest, http: httpx.Client) -> Iterator[str]:
+def session(request: pytest.FixtureRequest, server: LiveServer) -> Iterator[str]:
     """Return a session name that no other test uses, and delete the session afterwards."""
     name = f"t-{abs(hash(request.node.nodeid)) % 10**12}"
     yield name
-    http.delete(f"/_owt/sessions/{name}")
+    server.ask("DELETE", f"/_owt/sessions/{name}")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from event_lines import events_until
 
 from owt.testing import Gate, LiveServer, wait_until
 from owt.wire import sse
@@ -24,31 +25,6 @@ def server() -> Iterator[LiveServer]:
         options = ("--runtime-dir", str(Path(base, "r")), "--keep", "5m", "--pool-min", "1")
         with LiveServer(*options, "--run-journal", "100k", "--window", "64k") as server:
             yield server
-
-
-@pytest.fixture
-def session(server: LiveServer, request: pytest.FixtureRequest) -> Iterator[str]:
-    name = f"t-{abs(hash(request.node.nodeid)) % 10**12}"
-    yield name
-    server.ask("DELETE", f"/_owt/sessions/{name}")
-
-
-def kill(server: LiveServer) -> None:
-    server.send_signal(signal.SIGKILL)
-    server.wait()
-
-
-def events_until(lines: Iterator[str], last: str | None) -> list[sse.Event]:
-    """Return the events of a stream up to the one with this data, or to the end of the stream."""
-    decoder, events = sse.Decoder(), []
-    try:
-        for line in lines:
-            events += decoder.feed(f"{line}\n".encode())
-            if events and events[-1].data == last:
-                break
-    except httpx.HTTPError:
-        assert last is None
-    return events
 
 
 def ask_for_events(server: LiveServer, call: dict[str, Any], after: str | None = None) -> Any:
@@ -67,7 +43,7 @@ def test_a_client_of_events_gets_each_event_once(server: LiveServer, session: st
         events = events_until(lines, "on")
         gates[0].open()
         events += events_until(lines, "11")
-        kill(server)
+        server.stop(signal.SIGKILL)
     gates[1].open()
     gates[2].reached()
     server.start()
@@ -86,7 +62,7 @@ def test_a_detached_run_needs_no_frontend(server: LiveServer, session: str, tmp_
     code = f"def run():\n    {gate.wait}\n    for n in range(3000): print('x' * 99)\n    return 'the end'\n"
     run = server.call(code, session=session, detach=1).json()["run"]
     gate.reached()
-    kill(server)
+    server.stop(signal.SIGKILL)
     gate.open()
     server.start()
     wait_until(lambda: server.ask("GET", f"/_owt/runs/{run}").json()["state"] == "done")
@@ -116,7 +92,7 @@ def test_kernels_of_the_pool_go_on_with_their_runs_and_spares_wait_for_calls(
         gates[1].reached()
         wait_until(lambda: len(pids()) == 3 and None not in pids())
         before = pids()
-        kill(server)
+        server.stop(signal.SIGKILL)
     gates[0].open()
     gates[1].open()
     gates[2].reached()
@@ -141,7 +117,7 @@ def test_a_repeated_request_gets_the_answer_of_the_run_that_went_on(
     with pytest.raises(httpx.HTTPError):
         httpx.post(server.url, timeout=httpx.Timeout(60, read=0.001), trust_env=False, **request)
     gate.reached()
-    kill(server)
+    server.stop(signal.SIGKILL)
     gate.open()
     server.start()
     answers = [server.ask("POST", "/", **request).text for _ in range(2)]
@@ -162,7 +138,7 @@ def test_a_plain_call_ends_as_by_a_disconnect(server: LiveServer, session: str, 
     with ThreadPoolExecutor(1) as threads:
         call = threads.submit(httpx.post, url, data=data, timeout=60, trust_env=False)
         gate.open()
-        kill(server)
+        server.stop(signal.SIGKILL)
         assert isinstance(call.exception(), httpx.HTTPError)
     server.start()
     assert server.session(session)["state"] == "busy"
@@ -185,7 +161,7 @@ def test_a_question_is_answered_to_the_next_frontend(server: LiveServer, session
     wait_until(prompt)
     assert answer("1", 1) < 300
     wait_until(lambda: "second" in str(prompt()))
-    kill(server)
+    server.stop(signal.SIGKILL)
     server.start()
     wait_until(lambda: "second" in str(prompt()))
     # It was received before.
@@ -208,7 +184,7 @@ def test_requests_wait_for_a_kernel_that_answers_late(
         pid = server.session(session)["pid"]
         # Neither of its threads answers the next frontend.
         os.kill(pid, signal.SIGSTOP)
-        kill(server)
+        server.stop(signal.SIGKILL)
     server.start()
     requests: list[tuple[str, str, dict[str, Any]]] = [
         ("POST", "/", repeated),

@@ -35,18 +35,6 @@ def server(folder: Path) -> Iterator[LiveServer]:
         yield server
 
 
-@pytest.fixture
-def session(server: LiveServer, request: pytest.FixtureRequest) -> Iterator[str]:
-    name = f"t-{abs(hash(request.node.nodeid)) % 10**12}"
-    yield name
-    server.ask("DELETE", f"/_owt/sessions/{name}")
-
-
-def kill(server: LiveServer) -> None:
-    server.send_signal(signal.SIGKILL)
-    server.wait()
-
-
 class Runs:
     """A run of each kind, all of which wait: detached ones in a session and in the pool, one with an id that
     its client has chosen, and one with events."""
@@ -97,14 +85,14 @@ def test_runs_fail_for_the_reason_of_the_death_of_their_kernels(
 ) -> None:
     runs = Runs(server, session, tmp_path)
     pids = runs.pids()
-    kill(server)
+    server.stop(signal.SIGKILL)
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not any(map(psutil.pid_exists, pids)))
     server.start()
     runs.check(502, "was killed by SIGKILL")
     # The one after the next knows that they are lost.
-    kill(server)
+    server.stop(signal.SIGKILL)
     server.start()
     runs.check(410, "has ended")
 
@@ -118,7 +106,7 @@ def test_runs_sessions_and_notebooks_after_the_end_of_all_processes(
     host = min(marked(mark), key=lambda pid: psutil.Process(pid).create_time())
     runs = Runs(server, session, tmp_path)
     ran = (folder.parent / "ran").read_text()
-    kill(server)
+    server.stop(signal.SIGKILL)
     os.kill(host, signal.SIGKILL)
     wait_until(lambda: not list(marked(mark)))
     # Only what the next server has to know is left.

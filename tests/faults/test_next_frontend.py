@@ -74,20 +74,8 @@ def server(folder) -> Iterator[LiveServer]:
     assert not list(marked(mark))
 
 
-@pytest.fixture
-def session(server, request) -> Iterator[str]:
-    name = f"t-{abs(hash(request.node.nodeid)) % 10**12}"
-    yield name
-    server.ask("DELETE", f"/_owt/sessions/{name}")
-
-
-def kill(server):
-    server.send_signal(signal.SIGKILL)
-    server.wait()
-
-
 def restart(server):
-    kill(server)
+    server.stop(signal.SIGKILL)
     server.start()
 
 
@@ -131,7 +119,7 @@ def test_a_served_notebook_runs_again_from_its_first_changed_cell_on(server, fol
     restart(server)
     assert server.ask("GET", "/note").text == "first"
     assert ran() == before
-    kill(server)
+    server.stop(signal.SIGKILL)
     save_notebook(folder, "second")
     server.start()
     wait_until(lambda: server.ask("GET", "/note").text == "second")
@@ -160,7 +148,7 @@ def test_jupyter_clients_find_their_kernels_and_the_rest_of_a_running_cell(serve
         cell = client.execute(f"print('begun', flush=True)\n{gate.wait}\nprint('rest')\n6 * 7")
         gate.reached()
         before = documents()
-        kill(server)
+        server.stop(signal.SIGKILL)
     server.start()
     assert documents() == before
     assert attached in before[0].values()
@@ -183,7 +171,7 @@ def test_jupyter_clients_find_their_kernels_and_the_rest_of_a_running_cell(serve
 
 def test_a_connection_that_is_made_between_two_frontends_is_answered(server, session):
     server.call("x = 41", session=session)
-    kill(server)
+    server.stop(signal.SIGKILL)
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(f"GET /?code=x&session={session} HTTP/1.0\r\n\r\n".encode())
         server.start()
@@ -200,7 +188,7 @@ def test_a_call_whose_client_is_gone_with_the_frontend_is_interrupted(server, se
     with ThreadPoolExecutor() as threads:
         call = threads.submit(server.call, code, session=session, kwargs=repr({"path": str(gate)}))
         gate.reached()
-        kill(server)
+        server.stop(signal.SIGKILL)
         assert isinstance(call.exception(), httpx.HTTPError)
     server.start()
     assert server.call("x", session=session).text == "interrupted"
@@ -214,7 +202,7 @@ def test_the_reason_of_a_death_between_two_frontends_is_told(server, session, tm
     server.call(f"import os, threading\n{exit}.start()", session=session)
     gate.reached()
     pid = server.session(session)["pid"]
-    kill(server)
+    server.stop(signal.SIGKILL)
     if end == "killed by SIGKILL":
         os.kill(pid, signal.SIGKILL)
     else:
@@ -238,7 +226,7 @@ def test_a_template_that_is_killed_is_replaced_and_keeps_the_sessions(server, se
     assert health["host_restarts"] == restarts + 1
     assert health["host"] not in (None, first)
     server.call("y = 1", session=f"{session}-2")
-    kill(server)
+    server.stop(signal.SIGKILL)
     # A process that is stopped goes on when the next server comes.
     os.kill(health["host"], signal.SIGSTOP)
     server.start()
@@ -257,7 +245,7 @@ def test_sessions_that_ended_with_the_template_are_told(server, session):
     server.call("x = 41", session=session)
     mark, id = mark_of(server), kernel_id()
     host = host_of(mark)
-    kill(server)
+    server.stop(signal.SIGKILL)
     os.kill(host, signal.SIGKILL)
     wait_until(lambda: not list(marked(mark)))
     server.start()
@@ -276,7 +264,7 @@ def test_a_second_server_at_the_same_place_is_refused(server, folder):
 
 def test_another_address_is_refused_and_the_sessions_stay(server, session, folder):
     server.call("x = 41", session=session)
-    kill(server)
+    server.stop(signal.SIGKILL)
     with pytest.raises(ConfigError, match="belong to a server at"):
         LiveServer("--runtime-dir", str(folder), *KEEP, "--base-url", "/other").start()
     server.start()
@@ -347,7 +335,7 @@ def test_owt_stop_ends_the_sessions_that_a_server_has_left(folder, capsys):
     place = str(folder.parent / "s")
     with LiveServer("--runtime-dir", place, *KEEP) as server:
         mark = mark_of(server)
-        kill(server)
+        server.stop(signal.SIGKILL)
         assert owt(["status", "--runtime-dir", place]) == 0
         assert "kept by" in capsys.readouterr().out
         assert owt(["stop", "--runtime-dir", place]) == 0
@@ -368,7 +356,7 @@ def test_everything_ends_when_the_time_is_over(folder):
         mark = mark_of(server)
         # A spare kernel may be starting.
         assert server.call("1", detach=1).status_code == 202
-        kill(server)
+        server.stop(signal.SIGKILL)
         wait_until(lambda: not place.exists())
         wait_until(lambda: not list(marked(mark)))
         server.start()

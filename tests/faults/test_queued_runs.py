@@ -26,18 +26,6 @@ def server() -> Iterator[LiveServer]:
         yield server
 
 
-@pytest.fixture
-def session(server: LiveServer, request: pytest.FixtureRequest) -> Iterator[str]:
-    name = f"t-{abs(hash(request.node.nodeid)) % 10**12}"
-    yield name
-    server.ask("DELETE", f"/_owt/sessions/{name}")
-
-
-def kill(server: LiveServer) -> None:
-    server.send_signal(signal.SIGKILL)
-    server.wait()
-
-
 def detach(server: LiveServer, code: str, **fields: Any) -> str:
     """Begin a detached call, and return the id of its run."""
     answer = server.call(code, detach=1, **fields)
@@ -67,7 +55,7 @@ def test_calls_that_wait_run_once_and_in_order(
     runs = [detach(server, f"order.append({n})\nlen(order)", session=session) for n in range(1, 13)]
     gate.reached()
     for _ in range(2):
-        kill(server)
+        server.stop(signal.SIGKILL)
         server.start()
         assert [document(server, run)["state"] for run in runs] == ["queued"] * 12
     gate.open()
@@ -88,7 +76,7 @@ def test_each_way_to_ask_later_leads_to_the_queued_run(
     events = {**code, "stream": "sse"}
     with httpx.stream("POST", server.url, data=events, timeout=60, trust_env=False) as response:
         run = response.headers["Owt-Run"]
-        kill(server)
+        server.stop(signal.SIGKILL)
         with suppress(httpx.HTTPError):
             response.read()
     server.start()
@@ -109,7 +97,7 @@ def test_a_call_that_waits_for_a_kernel_of_its_session_or_the_pool(
     waiting = detach(server, "'from the pool'")
     env = {"env": '{"COLOUR": "red"}', "cwd": str(tmp_path)}
     starting = detach(server, "import os\nos.environ['COLOUR'] + os.getcwd()", session=session, **env)
-    kill(server)
+    server.stop(signal.SIGKILL)
     assert isinstance(holder.exception(), httpx.HTTPError)
     server.start()
     assert answer_of(server, waiting) == "from the pool"
@@ -126,7 +114,7 @@ def test_a_cancelled_call_does_not_run(server: LiveServer, session: str, tmp_pat
     # The first was sent before its turn, and the last was not.
     for run in (runs[0], runs[-1]):
         assert server.ask("DELETE", f"/_owt/runs/{run}").status_code == 202
-    kill(server)
+    server.stop(signal.SIGKILL)
     server.start()
     gate.open()
     answer_of(server, runs[-2])
@@ -139,7 +127,7 @@ def test_a_large_call_waits_too(server: LiveServer, session: str, tmp_path: Path
     gate.reached()
     kwargs = {"text": "x" * 3_000_000}
     run = detach(server, "def run(text): return str(len(text))", session=session, kwargs=repr(kwargs))
-    kill(server)
+    server.stop(signal.SIGKILL)
     server.start()
     gate.open()
     assert answer_of(server, run) == "3000000"
@@ -157,7 +145,7 @@ def test_a_dialogue_goes_on_in_both_directions(server: LiveServer, session: str)
             stream.send(item)
             if number % 40 == 20:
                 received.append(next(values))
-                kill(server)
+                server.stop(signal.SIGKILL)
                 server.start()
         stream.end()
         received += values
@@ -175,13 +163,13 @@ def test_a_dialogue_that_waits_begins_and_one_that_ended_is_told(
         stream.send("1")
         stream.end()
         wait_until(lambda: server.session(session)["queue"] == 1)
-        kill(server)
+        server.stop(signal.SIGKILL)
         server.start()
         gate.open()
         values = iter(stream)
         assert [next(values), next(values)] == ["1", "end"]
         ending.reached()
-        kill(server)
+        server.stop(signal.SIGKILL)
         ending.open()
         server.start()
         assert list(values) == ["over"]

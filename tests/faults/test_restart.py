@@ -19,12 +19,12 @@ from pathlib import Path
 import httpx
 import pytest
 from certificates import make
+from event_lines import events_until
 from tornado.websocket import websocket_connect
 
 from owt.cli.main import main as owt
 from owt.host.reaper import MARK, marked
 from owt.testing import Gate, LiveServer, wait_until
-from owt.wire import sse
 
 KEEP = ("--keep", "5m", "--pool-min", "0")
 
@@ -74,13 +74,6 @@ def server(folder: Path) -> Iterator[LiveServer]:
 
 
 @pytest.fixture
-def session(server: LiveServer, request: pytest.FixtureRequest) -> Iterator[str]:
-    name = f"t-{abs(hash(request.node.nodeid)) % 10**12}"
-    yield name
-    server.ask("DELETE", f"/_owt/sessions/{name}")
-
-
-@pytest.fixture
 def restart(server: LiveServer, folder: Path, capsys: pytest.CaptureFixture[str]) -> Restarter:
     """Run `owt restart` with these options; return its exit status and what it prints."""
 
@@ -107,19 +100,6 @@ def receive(client: socket.socket, end: bytes) -> bytes:
         assert piece, data
         data += piece
     return data
-
-
-def events_until(lines: Iterator[str], last: str | None) -> list[sse.Event]:
-    """Return the events of a stream up to the one with this data, or to the end of the stream."""
-    decoder, events = sse.Decoder(), []
-    try:
-        for line in lines:
-            events += decoder.feed(f"{line}\n".encode())
-            if events and events[-1].data == last:
-                break
-    except httpx.HTTPError:
-        assert last is None
-    return events
 
 
 def test_process_sessions_and_idle_connections_go_on(
